@@ -1,0 +1,189 @@
+"""The tables of a run as Markdown, and their place in the README."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from benchmarks.peers.contestants import CONTESTANTS
+from benchmarks.peers.problem import Case
+from benchmarks.peers.results import (
+    failures,
+    geometric_mean,
+    library_times,
+    microseconds,
+    peak,
+    ratio,
+    share_of_peak,
+    speed,
+    times,
+)
+
+BEGIN, END = "<!-- peers:begin -->", "<!-- peers:end -->"
+PEERS = {"numpy": "NumPy notebook", "torch": "PyTorch", "jax": "JAX", "sklearn": "scikit-learn"}
+NOTHING = "-"
+# Load average before the start.  One busy foreign process on four processors makes OpenBLAS, whose
+# threads wait for each other, 25 times slower in the small row and hardly touches JAX.
+BUSY = 0.5
+
+CaseResult = dict[str, Any]
+
+
+def markdown(results: dict[str, Any], chart: str | None = None) -> str:
+    """The whole report: how it was measured, a table per dtype, every contestant, what is missing.
+
+    Parameters
+    ----------
+    results : dict
+        As the runner returns them.
+    chart : str, optional
+        Address of the picture.
+    """
+    parts = [_how(results)]
+    if chart:
+        parts.append(f"![Time of a step relative to fastdnn's]({chart})")
+    for dtype in ("float32", "float64"):
+        cases = [case for case in results["cases"] if case["dtype"] == dtype]
+        if cases:
+            parts += [f"**{dtype}**, microseconds per step", _main_table(cases)]
+            parts += _mean_of_ratios(cases)
+    parts.append(_every_contestant(results))
+    parts += _not_there(results)
+    return "\n\n".join(parts) + "\n"
+
+
+def insert(readme: str, block: str) -> str:
+    r"""The README with this block between its markers.
+
+    Raises
+    ------
+    ValueError
+        If the markers are not there, once each and in order.
+
+    Examples
+    --------
+    >>> insert("a <!-- peers:begin -->old<!-- peers:end --> b", "new")
+    'a <!-- peers:begin -->\nnew\n<!-- peers:end --> b'
+    """
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end) or BEGIN in after or END in after:
+        raise ValueError(f"the README must have {BEGIN} and {END}, once each and in this order")
+    return f"{before}{BEGIN}\n{block.strip()}\n{END}{after}"
+
+
+def _how(results: dict[str, Any]) -> str:
+    machine, settings = results["machine"], results["settings"]
+    versions: dict[str, str] = {}
+    for about in results["contestants"].values():
+        versions.update(about.get("versions", {}))
+    listed = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+    return (
+        f"{machine['cpu']}, {machine['threads']} threads, {machine['system']}, {machine['date']}; "
+        f"Python {machine['python']}, {listed}. One process per contestant, measured in turns; "
+        f"the best of {settings['rounds']} rounds of {settings['seconds']:g} s counts. "
+        f"A library's column has the fastest of its ways (eager or compiled, all threads or one, "
+        f"a call per step or the loop inside). {_limits(results['cases'])}{_busy(machine['load'])}"
+    )
+
+
+def _busy(load: float | None) -> str:
+    if load is None or load < BUSY:
+        return ""
+    return f" **The machine was not idle: load {load:.1f} when the run began.**"
+
+
+def _limits(cases: list[CaseResult]) -> str:
+    found = []
+    for dtype in ("float32", "float64"):
+        flops = [peak(case) or 0.0 for case in cases if case["dtype"] == dtype]
+        if any(flops):
+            found.append(f"{max(flops) / 1e9:.0f} GFLOP/s in {dtype}")
+    bandwidth = [rate for case in cases for rate in case["peaks"]["bandwidth"]]
+    if not found or not bandwidth:
+        return "The machine's own limits were not measured."
+    return (
+        f"The machine's own limits in the same run: fused multiply-adds in registers "
+        f"{' and '.join(found)}, memory {max(bandwidth) / 1e9:.0f} GB/s."
+    )
+
+
+def _main_table(cases: list[CaseResult]) -> str:
+    peers = [name for name in PEERS if any(name in library_times(case) for case in cases)]
+    header = ["row", "network", "batch", "`fit`", "per call", *(PEERS[name] for name in peers)]
+    header += ["GFLOP/s", "% of peak", "best peer / fastdnn"]
+    rows = []
+    for case in cases:
+        label, row = _label(case), case["row"]
+        each = times(case)
+        shown = [each.get("fastdnn-fit"), each.get("fastdnn-step")]
+        shown += [library_times(case).get(name) for name in peers]
+        rows.append(
+            [
+                label,
+                _network(case),
+                f"{row['batch']:,}",
+                *_fastest_bold(shown),
+                _number(speed(case), lambda x: f"{x / 1e9:.3g}"),
+                _number(share_of_peak(case), lambda x: f"{100 * x:.0f}"),
+                _number(ratio(case), lambda x: f"{x:.2f}"),
+            ]
+        )
+    return _table(header, rows, text_columns=2)
+
+
+def _mean_of_ratios(cases: list[CaseResult]) -> list[str]:
+    ratios = [value for value in map(ratio, cases) if value is not None]
+    if not ratios:
+        return []
+    behind = sum(value < 1 for value in ratios)
+    return [
+        f"Geometric mean of best peer / fastdnn: {geometric_mean(ratios):.2f}; "
+        f"fastdnn is behind in {behind} of {len(ratios)} rows."
+    ]
+
+
+def _every_contestant(results: dict[str, Any]) -> str:
+    names = [name for name, about in results["contestants"].items() if about["status"] == "ran"]
+    header = ["row", "dtype", *(CONTESTANTS[name].title for name in names)]
+    rows = [
+        [_label(case), case["dtype"], *_fastest_bold([times(case).get(name) for name in names])]
+        for case in results["cases"]
+    ]
+    table = _table(header, rows, text_columns=2)
+    return f"<details><summary>Every contestant</summary>\n\n{table}\n\n</details>"
+
+
+def _not_there(results: dict[str, Any]) -> list[str]:
+    """What a reader would miss: who was skipped, and who failed or computed something else."""
+    skipped = [a["why"] for a in results["contestants"].values() if a["status"] == "skipped"]
+    failed = [text.partition("\n")[0] for text in failures(results)]
+    lines = skipped + failed
+    return ["\n".join(f"- {line}" for line in lines)] if lines else []
+
+
+def _label(case: CaseResult) -> str:
+    return Case.from_json(case).label
+
+
+def _network(case: CaseResult) -> str:
+    row = Case.from_json(case).row
+    return f"{row.network} {row.output_activation}"
+
+
+def _fastest_bold(seconds: list[float | None]) -> list[str]:
+    fastest = min((value for value in seconds if value), default=None)
+    shown = [_number(value, microseconds) for value in seconds]
+    return [
+        f"**{text}**" if fastest is not None and value == fastest else text
+        for value, text in zip(seconds, shown, strict=True)
+    ]
+
+
+def _number(value: float | None, form: Callable[[float], str]) -> str:
+    return NOTHING if value is None else form(value)
+
+
+def _table(header: list[str], rows: Iterable[list[str]], text_columns: int) -> str:
+    rule = ["---"] * text_columns + ["--:"] * (len(header) - text_columns)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))

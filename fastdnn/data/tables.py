@@ -1,0 +1,186 @@
+"""Text tables (CSV) of numbers with one column of labels."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import math
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+DELIMITERS = ",;\t"
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """What a text file holds.
+
+    Attributes
+    ----------
+    X : ndarray of shape (m, n)
+        float64, finite.
+    labels : ndarray of shape (m,) or None
+        Cells of the label column: int64, float64, or str, the first that fits all of them.
+    """
+
+    X: NDArray[np.float64]
+    labels: NDArray[Any] | None
+
+
+def read_table(
+    path: Path, *, target: str | int | None, labelled: bool, header: bool | None
+) -> Table:
+    """Read a delimited text file; commas, semicolons and tabs are told apart by the first line.
+
+    Parameters
+    ----------
+    path : Path
+    target : str or int, optional
+        Name or index of the label column; by default the last one.
+    labelled : bool
+        If False there is no label column.
+    header : bool, optional
+        Whether the first line names the columns; None finds out.
+
+    Raises
+    ------
+    ValueError
+        Naming the line and the column of the first cell that is not a finite number.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            first_line = file.readline()
+            file.seek(0)
+            delimiter = max(DELIMITERS, key=first_line.count)
+            return _parse(path, csv.reader(file, delimiter=delimiter), target, labelled, header)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text: {error}") from error
+    except csv.Error as error:
+        raise ValueError(f"{path} is not a table: {error}") from error
+
+
+def _parse(
+    path: Path, reader: Any, target: str | int | None, labelled: bool, header: bool | None
+) -> Table:
+    rows = _rows(reader)
+    head = list(itertools.islice(rows, 2))
+    if not head:
+        raise ValueError(f"{path} is empty")
+    first = [cell.strip() for cell in head[0][1]]
+    column = _target_column(path, first, target) if labelled else None
+    if len(first) == (column is not None):
+        raise ValueError(f"{path} has one column, expected features and a label")
+    if header is None:
+        # A target given by name can only have come from a header.
+        second = head[1][1] if len(head) > 1 else []
+        header = isinstance(target, str) or _is_header(path, first, second, column)
+    if header:
+        return _read_rows(path, itertools.chain(head[1:], rows), first, column)
+    names = [f"column {i}" for i in range(len(first))]
+    return _read_rows(path, itertools.chain(head, rows), names, column)
+
+
+def _read_rows(
+    path: Path, rows: Iterable[tuple[int, list[str]]], names: list[str], column: int | None
+) -> Table:
+    """Numbers and labels of the rows below the header."""
+    values, labels, lines = array("d"), [], array("q")
+    for line, row in rows:
+        if len(row) != len(names):
+            raise ValueError(f"{path}: line {line} has {len(row)} cells, expected {len(names)}")
+        if column is not None:
+            labels.append(row.pop(column).strip())
+        try:
+            values.frombytes(np.array(row, dtype=np.float64).tobytes())
+        except ValueError:
+            _refuse_row(path, line, row, names, column)
+        lines.append(line)
+    if not lines:
+        raise ValueError(f"{path} has no rows below its header")
+    X = np.frombuffer(values, dtype=np.float64).reshape(len(lines), -1)
+    bad = ~np.isfinite(X).all(axis=1)
+    if bad.any():
+        index = int(bad.argmax())
+        _refuse_row(path, lines[index], list(map(str, X[index])), names, column)
+    if column is None:
+        return Table(X, None)
+    for line, label in zip(lines, labels, strict=True):
+        if not label:
+            raise ValueError(f"{path}: line {line} has no label in column {names[column]!r}")
+    return Table(X, _typed(labels))
+
+
+def _rows(reader: Any) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of every row that is not blank."""
+    for row in reader:
+        if len(row) > 1 or (row and row[0].strip()):
+            yield reader.line_num, row
+
+
+def _target_column(path: Path, first: list[str], target: str | int | None) -> int:
+    if target is None:
+        return len(first) - 1
+    if isinstance(target, str):
+        if target not in first:
+            raise ValueError(f"{path} has no column {target!r}; its columns are {', '.join(first)}")
+        return first.index(target)
+    if not -len(first) <= target < len(first):
+        raise ValueError(f"{path} has {len(first)} columns, target {target} is not one of them")
+    return target % len(first)
+
+
+def _is_header(path: Path, first: list[str], second: list[str], column: int | None) -> bool:
+    """Whether the first row names the columns rather than holding the first example."""
+    numeric = [_is_number(cell) for i, cell in enumerate(first) if i != column]
+    if not any(numeric):
+        return True
+    if not all(numeric):
+        raise ValueError(
+            f"{path}: line 1 mixes names and numbers; say header=True if it names the columns, "
+            "or mend the cell that is not a number"
+        )
+    # Columns named by numbers: only the label column can tell, if its cells are numbers.
+    return (
+        column is not None
+        and len(second) == len(first)
+        and not _is_number(first[column])
+        and _is_number(second[column])
+    )
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse_row(
+    path: Path, line: int, row: list[str], names: list[str], column: int | None
+) -> NoReturn:
+    """Raise for the first cell, of the features of a row, that is not a finite number."""
+    features = [name for i, name in enumerate(names) if i != column]
+    name, cell = next(
+        (name, cell)
+        for name, cell in zip(features, row, strict=True)
+        if not (_is_number(cell) and math.isfinite(float(cell)))
+    )
+    raise ValueError(f"{path}: line {line}, {name!r} is {cell!r}, expected a finite number")
+
+
+def _typed(labels: list[str]) -> NDArray[Any]:
+    """Labels as integers if all of them are, else as floats, else as they are."""
+    strings = np.array(labels)
+    for dtype in (np.int64, np.float64):
+        try:
+            return strings.astype(dtype)
+        except (ValueError, OverflowError):
+            continue
+    return strings

@@ -1,0 +1,146 @@
+"""The one place that spells a Numba flag, and the policy of the compilation cache.
+
+Four decorators, by what a function is for:
+
+``routine``
+    a formula or a loop that other kernels call.
+``stage``
+    a named part of one large kernel.
+``kernel``
+    a serial kernel that Python calls; releases the GIL; cached on disk.
+``parallel_kernel``
+    a kernel with a ``prange`` loop; cached on disk.
+
+No fast-math flag is set anywhere. The hot loops already say which operations fuse and in which
+order sums run (``kernels.simd``), so the flags would only let LLVM choose differently in a serial
+and in a parallel twin, and results would stop being bit-identical; ``nnan`` would even delete the
+checks that keep NaN visible. ``error_model="numpy"`` drops the branch on a zero divisor, which
+otherwise prevents vectorisation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pickle
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core import config, types
+from numba.core.caching import FunctionCache
+
+__all__ = ["cache_entries", "cache_path", "clear_cache", "kernel", "parallel_kernel", "routine", "stage"]
+
+_FLAGS = {"nogil": True, "error_model": "numpy"}
+
+CACHE_ENABLED = os.environ.get("FASTDNN_CACHE", "1") != "0" and not config.DISABLE_JIT
+
+
+def _source_digest() -> str:
+    """Digest of every file of this package, so that an edit in one outdates all of them.
+
+    Numba stamps a cached function with the one file it stands in; machine code that inlined
+    ``simd.py`` would survive an edit there (numba#1833).
+    """
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+class _KernelCache(FunctionCache):
+    """Numba's function cache with a stamp over all kernels, and deaf to a broken disk."""
+
+    _digest: str | None = None
+
+    def __init__(self, py_func: Callable[..., Any]) -> None:
+        super().__init__(py_func)
+        if _KernelCache._digest is None:
+            _KernelCache._digest = _source_digest()
+        self._cache_file._source_stamp = _KernelCache._digest
+
+    @contextlib.contextmanager
+    def _guard_against_spurious_io_errors(self) -> Iterator[None]:
+        # A full, read-only or corrupted cache costs a compilation, never an exception.
+        with contextlib.suppress(OSError, EOFError, pickle.PickleError, ValueError):
+            yield
+
+
+_cached: list[Any] = []
+
+
+def _with_cache(dispatcher: Any) -> Any:
+    if CACHE_ENABLED:
+        # RuntimeError: "no locator available" (read-only install and no home directory).
+        with contextlib.suppress(RuntimeError, OSError):
+            dispatcher._cache = _KernelCache(dispatcher.py_func)
+            _cached.append(dispatcher)
+    return dispatcher
+
+
+def _by_type(dispatcher: Any) -> Any:
+    """Compile once for each type of argument, not for each constant that stands in a call."""
+    if config.DISABLE_JIT:
+        return dispatcher
+    template_for = dispatcher.get_call_template
+
+    def get_call_template(args: Any, kws: Any) -> Any:
+        plain = {name: types.unliteral(value) for name, value in kws.items()}
+        return template_for([types.unliteral(value) for value in args], plain)
+
+    dispatcher.get_call_template = get_call_template
+    return dispatcher
+
+
+def routine(function: Callable[..., Any]) -> Any:
+    """Compile ``function`` for callers in compiled code; LLVM inlines the small ones."""
+    return _by_type(numba.njit(no_cfunc_wrapper=True, **_FLAGS)(function))
+
+
+def stage(function: Callable[..., Any]) -> Any:
+    """Make ``function`` part of its one or two callers before they are compiled.
+
+    A routine's machine code is generated again for each level of calls above it; a stage adds no
+    level, which halves the time to compile a training step.
+    """
+    return numba.njit(inline="always", **_FLAGS)(function)
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile ``function`` as a serial kernel, lazily for each dtype, cached on disk."""
+    return _with_cache(numba.njit(**_FLAGS)(function))
+
+
+def parallel_kernel(function: Callable[..., Any]) -> Any:
+    """Compile ``function``, which has ``prange`` loops, as a parallel kernel, cached on disk."""
+    return _with_cache(numba.njit(parallel=True, **_FLAGS)(function))
+
+
+def cache_path() -> str | None:
+    """Folder of the compiled kernels, or None where nothing is cached."""
+    return _cached[0]._cache.cache_path if _cached else None
+
+
+def cache_entries() -> list[Path]:
+    """Files that cached kernels occupy on disk."""
+    folder = cache_path()
+    if folder is None:
+        return []
+    names = {dispatcher._cache._impl.filename_base for dispatcher in _cached}
+    return sorted(
+        path
+        for path in Path(folder).glob("*.nb[ci]")
+        if any(path.name.startswith(name) for name in names)
+    )
+
+
+def clear_cache() -> int:
+    """Delete the compiled kernels from disk; returns how many files were removed."""
+    entries = cache_entries()
+    for path in entries:
+        path.unlink(missing_ok=True)
+    return len(entries)

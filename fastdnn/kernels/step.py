@@ -1,0 +1,347 @@
+"""A whole training step, and many of them, in one compiled call that allocates nothing.
+
+A step has two phases, and each phase only independent pieces:
+
+1. *Examples.* A panel of examples goes through the whole network and back without meeting another:
+   forward with bias and activation, cost and dZ of the output, dZ of every hidden layer.
+2. *Weights.* A block of a layer's weights is one product dZ A^T over all examples, then its update.
+
+Members of the team share out panels, meet, share out blocks of weights, and meet. No number is
+added up across members, so the result is bit-identical for any team.
+
+The network is a table of integers (``LAYER_FIELDS`` a layer), offsets into two flat buffers:
+``parameters`` and ``work``. ``fastdnn.workspace`` lays them out.
+"""
+
+from __future__ import annotations
+
+from math import isfinite
+
+import numpy as np
+from numba import prange
+
+from .activations import SOFTMAX, softmax_columns
+from .jit import kernel, parallel_kernel, routine, stage
+from .linear import ACTIVATE, BACKWARD, K_BLOCK, PLAIN, multiply_panels, tile_count, tile_start
+from .losses import output_error
+from .microkernels import ADD, SET, SET_BIAS, multiply_tile
+from .packing import pack_gather, pack_left, pack_rows, pack_strided, transpose_panel
+from .simd import at, lanes, load, out_of_line, pointer, put, sum_lanes
+from .team import meet, share
+from .updates import COEFFICIENTS, update_run
+
+# Columns of the layer table.
+(
+    N_IN, N_OUT, CODE,
+    W, B,  # offsets into the parameters
+    INPUT, INPUT_PANEL,  # panels of A_prev in work: offset and distance between panels
+    OUTPUT, OUTPUT_PANEL,  # panels of A
+    ERROR,  # panels of dZ, as far apart as those of A
+    UNITS, UNITS_PANEL,  # panels of units of A_prev (examples x width): offset and distance
+    PACKED, PACKED_T,  # packed W and W^T, or -1
+) = range(14)  # fmt: skip
+LAYER_FIELDS = 14
+
+# Entries of the shape vector.
+(
+    LAYERS, EXAMPLES, PANELS, WIDTH, VECTORS, GROUP, UNIT_WIDTH,
+    TARGETS,  # panels of Y in work
+    WEIGHTS,  # sample weights in work, or -1
+    SCRATCH, SCRATCH_SIZE,  # one scratch area a member
+    LOSS, OPTIMIZER, STATE_SIZE,
+    X_ROW, X_COLUMN, Y_ROW, Y_COLUMN,  # strides of the arrays that hold all examples
+    ORDERED,  # whether `order` picks the examples
+    PACKS,  # whether any layer's weights are packed
+) = range(20)  # fmt: skip
+SHAPE_FIELDS = 20
+
+# Columns of the table of weight blocks: layer, tiles of rows, panels of units, work before it.
+BLOCK_LAYER, BLOCK_TILE, BLOCK_TILE_END, BLOCK_PANEL, BLOCK_PANEL_END, BLOCK_WORK = range(6)
+BLOCK_FIELDS = 6
+
+
+@stage
+def _pack_input(work, shape, layers, x, order, first, panel):
+    """One panel of X, as a panel of examples and in the panels of units."""
+    width = shape[WIDTH]
+    rows = layers[0, N_IN]
+    columns = min(width, shape[EXAMPLES] - panel * width)
+    target = pointer(work, layers[0, INPUT] + panel * layers[0, INPUT_PANEL])
+    start = first + panel * width
+    if shape[ORDERED]:
+        pack_gather(target, pointer(x, 0), shape[X_ROW], shape[X_COLUMN], order, start,
+                    rows, columns, width)  # fmt: skip
+    elif shape[X_COLUMN] == 1:
+        pack_rows(target, pointer(x, start), shape[X_ROW], rows, columns, width)
+    else:
+        source = pointer(x, start * shape[X_COLUMN])
+        pack_strided(target, source, shape[X_ROW], shape[X_COLUMN], rows, columns, width)
+    _keep_for_weights(work, shape, layers, 0, target, panel)
+
+
+@stage
+def _pack_targets(work, shape, layers, y, order, first, panel):
+    """One panel of Y."""
+    width = shape[WIDTH]
+    rows = layers[shape[LAYERS] - 1, N_OUT]
+    columns = min(width, shape[EXAMPLES] - panel * width)
+    target = pointer(work, shape[TARGETS] + panel * rows * width)
+    start = first + panel * width
+    if shape[ORDERED]:
+        pack_gather(target, pointer(y, 0), shape[Y_ROW], shape[Y_COLUMN], order, start,
+                    rows, columns, width)  # fmt: skip
+    else:
+        source = pointer(y, start * shape[Y_COLUMN])
+        pack_strided(target, source, shape[Y_ROW], shape[Y_COLUMN], rows, columns, width)
+
+
+@stage
+def _keep_for_weights(work, shape, layers, layer, panel_pointer, panel):
+    """Transpose a panel of a layer's input into the panels of units that dW reads."""
+    target = pointer(work, layers[layer, UNITS])
+    width = shape[WIDTH]
+    transpose_panel(target, layers[layer, UNITS_PANEL], shape[UNIT_WIDTH], panel_pointer, width,
+                    layers[layer, N_IN], panel * width)  # fmt: skip
+
+
+@stage
+def _forward_layer(work, parameters, shape, layers, layer, panel, panels):
+    """A = g(W A_prev + b) for ``panels`` panels from ``panel`` on."""
+    width = shape[WIDTH]
+    n_in, n_out, code = layers[layer, N_IN], layers[layer, N_OUT], layers[layer, CODE]
+    stride = layers[layer, OUTPUT_PANEL]
+    out = pointer(work, layers[layer, OUTPUT] + panel * stride)
+    right = pointer(work, layers[layer, INPUT] + panel * layers[layer, INPUT_PANEL])
+    packed = layers[layer, PACKED] >= 0
+    left = pointer(work, layers[layer, PACKED]) if packed else pointer(parameters, layers[layer, W])
+    bias = pointer(parameters, layers[layer, B])
+    multiply_panels(
+        out, stride, left, n_in, 1, packed, right, layers[layer, INPUT_PANEL], bias, SET_BIAS,
+        n_out, n_in, panels, width, shape[VECTORS],
+        PLAIN if code == SOFTMAX else ACTIVATE, code, out,
+    )  # fmt: skip
+    if code == SOFTMAX:
+        for i in range(panels):
+            A = at(out, i * stride)
+            softmax_columns(A, A, n_out, width, width)
+
+
+@stage
+def _backward_layer(work, parameters, shape, layers, layer, panel, panels):
+    """dZ_prev = (W^T dZ) g'(Z_prev) for ``panels`` panels from ``panel`` on."""
+    n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
+    stride, previous = layers[layer, OUTPUT_PANEL], layers[layer - 1, OUTPUT_PANEL]
+    error = pointer(work, layers[layer, ERROR] + panel * stride)
+    out = pointer(work, layers[layer - 1, ERROR] + panel * previous)
+    values = pointer(work, layers[layer - 1, OUTPUT] + panel * previous)
+    packed = layers[layer, PACKED_T] >= 0
+    left = pointer(work, layers[layer, PACKED_T]) if packed else pointer(parameters, layers[layer, W])
+    multiply_panels(
+        out, previous, left, 1, n_in, packed, error, stride, left, SET,
+        n_in, n_out, panels, shape[WIDTH], shape[VECTORS],
+        BACKWARD, layers[layer - 1, CODE], values,
+    )  # fmt: skip
+
+
+@stage
+def _examples_phase(work, parameters, shape, layers, partial_costs, panel, panels):
+    """Forward, cost, and the errors of all layers, for a group of panels."""
+    depth = shape[LAYERS]
+    width = shape[WIDTH]
+    for layer in range(depth):
+        _forward_layer(work, parameters, shape, layers, layer, panel, panels)
+        if layer + 1 < depth:
+            stride = layers[layer, OUTPUT_PANEL]
+            for i in range(panel, panel + panels):
+                A = pointer(work, layers[layer, OUTPUT] + i * stride)
+                _keep_for_weights(work, shape, layers, layer + 1, A, i)
+    last = depth - 1
+    n_out = layers[last, N_OUT]
+    stride = layers[last, OUTPUT_PANEL]
+    weighted = shape[WEIGHTS] >= 0
+    for i in range(panel, panel + panels):
+        partial_costs[i] = output_error(
+            shape[LOSS], layers[last, CODE],
+            pointer(work, layers[last, ERROR] + i * stride),
+            pointer(work, layers[last, OUTPUT] + i * stride),
+            pointer(work, shape[TARGETS] + i * n_out * width),
+            pointer(work, max(shape[WEIGHTS], 0) + i * width), weighted,
+            n_out, width, shape[EXAMPLES] - i * width,
+        )  # fmt: skip
+    for layer in range(depth - 1, 0, -1):
+        _backward_layer(work, parameters, shape, layers, layer, panel, panels)
+
+
+@routine
+def _bias_gradient(out, error, error_panel, rows, panels, width, scale):
+    """out[i] = scale * sum over all examples of dZ[i], panels added in order, in float64."""
+    out_of_line()
+    lane = lanes(out)
+    for i in range(rows):
+        total = 0.0
+        for panel in range(panels):
+            row = at(error, panel * error_panel + i * width)
+            part = load(row)
+            for j in range(lane, width, lane):
+                part = part + load(at(row, j))
+            total += np.float64(sum_lanes(part))
+        put(out, i, total * scale)
+
+
+@stage
+def _weights_block(work, parameters, state, shape, layers, block, coefficients, scratch):
+    """dW (and db) of one block of weights over all examples, then its update."""
+    layer = block[BLOCK_LAYER]
+    n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
+    width, unit_width = shape[WIDTH], shape[UNIT_WIDTH]
+    scale = 1.0 / shape[EXAMPLES]
+    tiles = tile_count(n_out)
+    row = tile_start(block[BLOCK_TILE], tiles, n_out)
+    row_end = tile_start(block[BLOCK_TILE_END], tiles, n_out)
+    column = block[BLOCK_PANEL] * unit_width
+    columns = min(block[BLOCK_PANEL_END] * unit_width, n_in) - column
+    stride = (block[BLOCK_PANEL_END] - block[BLOCK_PANEL]) * unit_width
+    error_panel = layers[layer, OUTPUT_PANEL]
+    error = pointer(work, layers[layer, ERROR])
+    lane = lanes(error)
+    run = max(1, K_BLOCK // width)
+    for panel in range(0, shape[PANELS], run):
+        blocks = min(run, shape[PANELS] - panel)
+        mode = SET if panel == 0 else ADD
+        for q in range(block[BLOCK_PANEL], block[BLOCK_PANEL_END]):
+            vectors = min(unit_width, n_in - q * unit_width + lane - 1) // lane
+            right = pointer(work, layers[layer, UNITS] + q * layers[layer, UNITS_PANEL]
+                            + panel * width * unit_width)  # fmt: skip
+            for tile in range(block[BLOCK_TILE], block[BLOCK_TILE_END]):
+                i = tile_start(tile, tiles, n_out)
+                height = tile_start(tile + 1, tiles, n_out) - i
+                target = at(scratch, (i - row) * stride + q * unit_width - column)
+                multiply_tile(
+                    height, vectors, target, stride,
+                    at(error, panel * error_panel + i * width), width, 1, error_panel,
+                    right, unit_width, width, blocks, mode, scale, target,
+                )  # fmt: skip
+    code, states = shape[OPTIMIZER], shape[STATE_SIZE]
+    for i in range(row_end - row):
+        place = layers[layer, W] + (row + i) * n_in + column
+        update_run(code, True, pointer(parameters, place), at(scratch, i * stride),
+                   pointer(state, place), pointer(state, states + place), columns,
+                   coefficients)  # fmt: skip
+    if block[BLOCK_PANEL] == 0:
+        place = layers[layer, B] + row
+        _bias_gradient(scratch, at(error, row * width), error_panel, row_end - row,
+                       shape[PANELS], width, scale)  # fmt: skip
+        update_run(code, False, pointer(parameters, place), scratch, pointer(state, place),
+                   pointer(state, states + place), row_end - row, coefficients)  # fmt: skip
+
+
+@stage
+def _pack_weights(work, parameters, layers, layer, member, team):
+    """This member's tiles of W and W^T, in the order in which ``multiply_panels`` reads them."""
+    n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
+    source = pointer(parameters, layers[layer, W])
+    for transposed in range(2):
+        target = layers[layer, PACKED_T] if transposed else layers[layer, PACKED]
+        if target < 0:
+            continue
+        rows, k_count = (n_in, n_out) if transposed else (n_out, n_in)
+        row_stride, k_stride = (1, n_in) if transposed else (n_in, 1)
+        tiles = tile_count(rows)
+        first, end = share(member, team, tiles)
+        for k in range(0, k_count, K_BLOCK):
+            run = min(K_BLOCK, k_count - k)
+            for tile in range(first, end):
+                i = tile_start(tile, tiles, rows)
+                height = tile_start(tile + 1, tiles, rows) - i
+                pack_left(pointer(work, target + k * rows + i * run),
+                          at(source, i * row_stride + k * k_stride), row_stride, k_stride,
+                          height, run)  # fmt: skip
+
+
+@stage
+def _member_blocks(blocks, member, team):
+    """This member's range of weight blocks: an equal share of the work, not of the number."""
+    count = blocks.shape[0] - 1
+    total = blocks[count, BLOCK_WORK]
+    first = 0
+    while first < count and blocks[first, BLOCK_WORK] * team < total * member:
+        first += 1
+    end = first
+    while end < count and blocks[end, BLOCK_WORK] * team < total * (member + 1):
+        end += 1
+    return first, end
+
+
+@stage
+def member_steps(
+    member, team, counters, shape, layers, blocks, parameters, state, work, partial_costs,
+    x, y, order, starts, coefficients, costs,
+):  # fmt: skip
+    """What one member of the team does in ``len(starts)`` steps: see the module.
+
+    Step s trains on the examples from ``starts[s]`` on, or on those of the step before where it is
+    -1. Returns the number of steps done: fewer than asked for where a cost is not finite, which
+    leaves the parameters as they were before that step.
+    """
+    meetings = 0
+    scratch = pointer(work, shape[SCRATCH] + member * shape[SCRATCH_SIZE])
+    panel_first, panel_end = share(member, team, shape[PANELS])
+    block_first, block_end = _member_blocks(blocks, member, team)
+    for step in range(starts.shape[0]):
+        if shape[PACKS]:
+            for layer in range(shape[LAYERS]):
+                _pack_weights(work, parameters, layers, layer, member, team)
+            meetings += 1
+            meet(counters, team, meetings)
+        for panel in range(panel_first, panel_end, shape[GROUP]):
+            panels = min(shape[GROUP], panel_end - panel)
+            if starts[step] >= 0:
+                for i in range(panel, panel + panels):
+                    _pack_input(work, shape, layers, x, order, starts[step], i)
+                    _pack_targets(work, shape, layers, y, order, starts[step], i)
+            _examples_phase(work, parameters, shape, layers, partial_costs, panel, panels)
+        meetings += 1
+        meet(counters, team, meetings)
+        cost = 0.0
+        for i in range(shape[PANELS]):
+            cost += partial_costs[i]
+        cost /= shape[EXAMPLES]
+        if member == 0:
+            costs[step] = cost
+        if not isfinite(cost):
+            return step
+        step_coefficients = pointer(coefficients, step * COEFFICIENTS)
+        for i in range(block_first, block_end):
+            _weights_block(work, parameters, state, shape, layers, blocks[i], step_coefficients, scratch)
+        meetings += 1
+        meet(counters, team, meetings)
+    return starts.shape[0]
+
+
+@kernel
+def steps_serial(
+    counters, shape, layers, blocks, parameters, state, work, partial_costs,
+    x, y, order, starts, coefficients, costs, team,
+):  # fmt: skip
+    """Training steps by the calling thread alone. Returns the number of steps done."""
+    return member_steps(
+        0, 1, counters, shape, layers, blocks, parameters, state, work, partial_costs,
+        x, y, order, starts, coefficients, costs,
+    )  # fmt: skip
+
+
+@parallel_kernel
+def steps_parallel(
+    counters, shape, layers, blocks, parameters, state, work, partial_costs,
+    x, y, order, starts, coefficients, costs, team,
+):  # fmt: skip
+    """Training steps by a team of threads, all of which must run at the same time."""
+    counters[0] = 0
+    for member in prange(team):
+        done = member_steps(
+            np.int64(member), team, counters, shape, layers, blocks, parameters, state, work,
+            partial_costs, x, y, order, starts, coefficients, costs,
+        )  # fmt: skip
+        if np.int64(member) == 0:
+            counters[8] = done
+    return counters[8]

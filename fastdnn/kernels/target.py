@@ -1,0 +1,66 @@
+"""What the processor that Numba compiles for can do: vector width, registers, fused multiply-add.
+
+LLVM itself is asked, by compiling one multiply-add, so the answer is right for every host and for
+``NUMBA_CPU_NAME`` / ``NUMBA_CPU_FEATURES`` overrides alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import llvmlite.binding as llvm
+from numba.core import config
+
+_PROBE = """
+define <16 x float> @probe(<16 x float> %a, <16 x float> %b) "prefer-vector-width"="512" {
+  %c = call <16 x float> @llvm.fma.v16f32(<16 x float> %a, <16 x float> %b, <16 x float> %a)
+  ret <16 x float> %c
+}
+declare <16 x float> @llvm.fma.v16f32(<16 x float>, <16 x float>, <16 x float>)
+"""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Vector unit of one processor."""
+
+    name: str
+    vector_bytes: int
+    vector_registers: int
+    fused_multiply_add: bool
+
+    @property
+    def tile_rows(self) -> int:
+        """Rows of the largest tile of the micro-kernel, which is two vectors wide.
+
+        2 accumulators a row, 2 vectors of the right operand and 1 or 2 broadcasts must fit into
+        the register file: 14 rows of 32 registers, 6 of 16.
+        """
+        return 14 if self.vector_registers == 32 else 6
+
+
+def _names() -> tuple[str, str]:
+    name = config.CPU_NAME or llvm.get_host_cpu_name()
+    features = config.CPU_FEATURES
+    if features is None:
+        features = llvm.get_host_cpu_features().flatten()
+    return name, features
+
+
+def _probe(name: str, features: str) -> Target:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    target = llvm.Target.from_default_triple()
+    machine = target.create_target_machine(cpu=name, features=features, opt=1)
+    assembly = machine.emit_assembly(llvm.parse_assembly(_PROBE))
+    if "zmm" in assembly:
+        return Target(name, 64, 32, True)
+    if "ymm" in assembly and "vfmadd" in assembly:
+        return Target(name, 32, 16, True)
+    if "fmla" in assembly:  # aarch64: 32 registers of 128 bits
+        return Target(name, 16, 32, True)
+    # Without the instruction LLVM would call fmaf() for every lane: multiply and add instead.
+    return Target(name, 16, 16, False)
+
+
+TARGET = _probe(*_names())

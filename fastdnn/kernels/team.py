@@ -1,0 +1,119 @@
+"""A team of threads inside one parallel region: who does what, and when to wait.
+
+A training step has two or three phases with a barrier between. Leaving and re-entering the
+threading layer costs 3-5 microseconds each time, as much as a small network's whole step, so a
+region is entered once for many steps and its members meet at a spinning barrier (0.5 us).
+A member that waits long gives its core away: with more threads than free cores the one that is
+waited for must get to run.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba.core import cgutils, types
+
+from .jit import routine
+from .simd import I64, primitive
+
+# Rounds of the barrier's loop before it starts to yield: some 50 us, far above a phase's jitter.
+_SPINS = 4096
+
+
+def _twin_add(counters: Any, index: int, amount: int) -> int:
+    counters[index] += amount
+    return int(counters[index] - amount)
+
+
+@primitive(_twin_add)
+def atomic_add(typing: Any, counters: types.Array, index: Any, amount: Any) -> Any:
+    """Add to ``counters[index]``, seen by all threads in one order; returns the value before."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return builder.atomic_rmw("add", builder.gep(data, [args[1]]), args[2], "acq_rel")
+
+    return types.int64(counters, types.int64, types.int64), codegen
+
+
+@primitive(lambda counters, index: int(counters[index]))
+def atomic_load(typing: Any, counters: types.Array, index: Any) -> Any:
+    """Read ``counters[index]``; what its writer wrote before is visible after."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return builder.load_atomic(builder.gep(data, [args[1]]), "acquire", 8)
+
+    return types.int64(counters, types.int64), codegen
+
+
+def _yield_symbol() -> str | None:
+    """Name under which compiled code reaches the system's 'give my core away', if it has one."""
+    if sys.platform == "win32":
+        function = ctypes.windll.kernel32.SwitchToThread  # type: ignore[attr-defined]
+    else:
+        function = getattr(ctypes.CDLL(None), "sched_yield", None)
+    if function is None:
+        return None
+    llvm.add_symbol("fastdnn_yield", ctypes.cast(function, ctypes.c_void_p).value)
+    return "fastdnn_yield"
+
+
+_YIELD = _yield_symbol()
+
+
+@primitive(lambda: None)
+def give_way(typing: Any) -> Any:
+    """Let another thread have this core."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        if _YIELD is not None:
+            kind = ir.FunctionType(ir.IntType(32), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, _YIELD), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@primitive(lambda: None)
+def relax(typing: Any) -> Any:
+    """Tell the processor that this is a spinning loop."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        triple = llvm.get_default_triple()
+        if triple.startswith(("x86_64", "i386", "i686")):
+            kind = ir.FunctionType(ir.VoidType(), [])
+            name = "llvm.x86.sse2.pause"
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@routine
+def meet(counters, team, meetings):
+    """Wait until all ``team`` members are here for the ``meetings``-th time (from 1).
+
+    ``counters[0]`` is 0 when the region starts.
+    """
+    if team == 1:
+        return
+    atomic_add(counters, 0, 1)
+    goal = team * meetings
+    spins = 0
+    while atomic_load(counters, 0) < goal:
+        spins += 1
+        if spins < _SPINS:
+            relax()
+        else:
+            give_way()
+
+
+@routine
+def share(member, team, count):
+    """This member's contiguous range of ``count`` equal pieces of work."""
+    return member * count // team, (member + 1) * count // team

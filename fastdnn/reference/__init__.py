@@ -1,0 +1,136 @@
+"""The mathematics of fastdnn in plain NumPy, written to be read.
+
+The same functions, names and signatures as the fast package, which is tested, benchmarked and
+profiled against this one. It imports NumPy and nothing of the package. Examples are columns:
+X (n_x, m), Y (n_y, m); parameters are a dict W1 (n_1, n_x), b1 (n_1, 1), ...
+
+Read it in this order: `activations`, `losses`, `layers`, `model`, `optimizers`, `training`.
+"""
+
+from .activations import (
+    ACTIVATIONS,
+    identity,
+    identity_backward,
+    leaky_relu,
+    leaky_relu_backward,
+    relu,
+    relu_backward,
+    sigmoid,
+    sigmoid_backward,
+    softmax,
+    softmax_backward,
+    softplus,
+    softplus_backward,
+    tanh,
+    tanh_backward,
+)
+from .initialisation import (
+    INITS,
+    initialise_parameters,
+    initialise_parameters_deep,
+    initialize_parameters,
+    initialize_parameters_deep,
+)
+from .layers import (
+    back_prop_single_step,
+    linear_activation_backward,
+    linear_activation_forward,
+    linear_backward,
+    linear_forward,
+)
+from .losses import (
+    LOSSES,
+    binary_crossentropy,
+    binary_crossentropy_backward,
+    categorical_crossentropy,
+    categorical_crossentropy_backward,
+    compute_cost,
+    default_loss,
+    mse,
+    mse_backward,
+    output_error,
+)
+from .model import (
+    L_Layer_Back_Prop,
+    L_model_backward,
+    L_model_forward,
+    cost_and_gradients,
+    model_backward,
+)
+from .optimizers import (
+    OPTIMIZERS,
+    adam,
+    adamw,
+    clip_by_global_norm,
+    l2_penalty,
+    momentum,
+    nesterov,
+    optimizer_step,
+    rmsprop,
+    sgd,
+)
+from .training import (
+    L_layer_model,
+    accuracy,
+    predict,
+    two_layer_model,
+    update_parameters,
+)
+
+__all__ = [
+    "ACTIVATIONS",
+    "INITS",
+    "LOSSES",
+    "OPTIMIZERS",
+    "L_Layer_Back_Prop",
+    "L_layer_model",
+    "L_model_backward",
+    "L_model_forward",
+    "accuracy",
+    "adam",
+    "adamw",
+    "back_prop_single_step",
+    "binary_crossentropy",
+    "binary_crossentropy_backward",
+    "categorical_crossentropy",
+    "categorical_crossentropy_backward",
+    "clip_by_global_norm",
+    "compute_cost",
+    "cost_and_gradients",
+    "default_loss",
+    "identity",
+    "identity_backward",
+    "initialise_parameters",
+    "initialise_parameters_deep",
+    "initialize_parameters",
+    "initialize_parameters_deep",
+    "l2_penalty",
+    "leaky_relu",
+    "leaky_relu_backward",
+    "linear_activation_backward",
+    "linear_activation_forward",
+    "linear_backward",
+    "linear_forward",
+    "model_backward",
+    "momentum",
+    "mse",
+    "mse_backward",
+    "nesterov",
+    "optimizer_step",
+    "output_error",
+    "predict",
+    "relu",
+    "relu_backward",
+    "rmsprop",
+    "sgd",
+    "sigmoid",
+    "sigmoid_backward",
+    "softmax",
+    "softmax_backward",
+    "softplus",
+    "softplus_backward",
+    "tanh",
+    "tanh_backward",
+    "two_layer_model",
+    "update_parameters",
+]
