@@ -129,8 +129,8 @@ def plan_step(
 
     shape = np.zeros(step.SHAPE_FIELDS, np.int64)
     layers = np.zeros((len(pairs), step.LAYER_FIELDS), np.int64)
-    values, value_panel = places.take(panels * _padded(dims[0], lanes) * width), 0
     value_panel = _padded(dims[0], lanes) * width
+    values = places.take(panels * value_panel)
     for i, (n_in, n_out) in enumerate(pairs):
         row = layers[i]
         row[step.N_IN], row[step.N_OUT], row[step.CODE] = n_in, n_out, codes[i]
@@ -142,7 +142,7 @@ def plan_step(
         values = places.take(panels * value_panel)
         row[step.OUTPUT], row[step.OUTPUT_PANEL] = values, value_panel
         row[step.ERROR] = places.take(panels * value_panel)
-        packs = n_in * n_out * dtype.itemsize >= PACK_BYTES and examples >= PACK_EXAMPLES
+        packs = _packs(n_in, n_out, examples, dtype)
         row[step.PACKED] = places.take(n_in * n_out) if packs else -1
         row[step.PACKED_T] = places.take(n_in * n_out) if packs and i else -1
 
@@ -158,6 +158,45 @@ def plan_step(
     shape[step.LOSS], shape[step.STATE_SIZE] = loss, layout.size
     shape[step.PACKS] = bool((layers[:, step.PACKED] >= 0).any())
     return Plan(shape, layers, blocks, places.size, macs)
+
+
+def plan_forward(
+    layout: ParameterLayout, codes: tuple[int, ...], examples: int, members: int
+) -> Plan:
+    """Plan a forward pass; its working memory grows with the members, not with the examples."""
+    dtype = layout.dtype
+    lanes = lane_count(dtype)
+    dims = layout.layer_dims
+    pairs = list(zip(dims, dims[1:], strict=False))
+    vectors = 1 if examples <= lanes else 2
+    width = vectors * lanes
+    panels = -(-examples // width)
+    group = min(GROUP_PANELS if layout.size * dtype.itemsize > GROUP_BYTES else 4, panels)
+    places = _Places(dtype)
+    shape = np.zeros(step.SHAPE_FIELDS, np.int64)
+    layers = np.full((len(pairs), step.LAYER_FIELDS), -1, np.int64)
+    value_panel = _padded(dims[0], lanes) * width
+    values = places.take(members * group * value_panel)
+    for i, (n_in, n_out) in enumerate(pairs):
+        row = layers[i]
+        row[step.N_IN], row[step.N_OUT], row[step.CODE] = n_in, n_out, codes[i]
+        row[step.W], row[step.B] = layout.weights[i], layout.biases[i]
+        row[step.INPUT], row[step.INPUT_PANEL] = values, value_panel
+        value_panel = _padded(n_out, lanes) * width
+        values = places.take(members * group * value_panel)
+        row[step.OUTPUT], row[step.OUTPUT_PANEL] = values, value_panel
+        if _packs(n_in, n_out, examples, dtype):
+            row[step.PACKED] = places.take(n_in * n_out)
+    shape[step.LAYERS], shape[step.EXAMPLES], shape[step.PANELS] = len(pairs), examples, panels
+    shape[step.WIDTH], shape[step.VECTORS], shape[step.GROUP] = width, vectors, group
+    shape[step.PACKS] = bool((layers[:, step.PACKED] >= 0).any())
+    macs = examples * sum(n_in * n_out for n_in, n_out in pairs)
+    return Plan(shape, layers, np.zeros((1, step.BLOCK_FIELDS), np.int64), places.size, macs)
+
+
+def _packs(n_in: int, n_out: int, examples: int, dtype: np.dtype) -> bool:
+    """Whether a layer's weights are packed for the step."""
+    return n_in * n_out * dtype.itemsize >= PACK_BYTES and examples >= PACK_EXAMPLES
 
 
 def _padded(rows: int, lanes: int) -> int:

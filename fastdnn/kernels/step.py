@@ -27,7 +27,7 @@ from .losses import output_error
 from .microkernels import ADD, SET, SET_BIAS, multiply_tile
 from .packing import pack_gather, pack_left, pack_rows, pack_strided, transpose_panel
 from .simd import at, lanes, load, out_of_line, pointer, put, sum_lanes
-from .team import meet, share
+from .team import FAILURES, RESULT, atomic_add, atomic_load, meet, share
 from .updates import COEFFICIENTS, update_run
 
 # Columns of the layer table.
@@ -105,7 +105,7 @@ def _keep_for_weights(work, shape, layers, layer, panel_pointer, panel):
 
 
 @stage
-def _forward_layer(work, parameters, shape, layers, layer, panel, panels):
+def forward_layer(work, parameters, shape, layers, layer, panel, panels):
     """A = g(W A_prev + b) for ``panels`` panels from ``panel`` on."""
     width = shape[WIDTH]
     n_in, n_out, code = layers[layer, N_IN], layers[layer, N_OUT], layers[layer, CODE]
@@ -149,7 +149,7 @@ def _examples_phase(work, parameters, shape, layers, partial_costs, panel, panel
     depth = shape[LAYERS]
     width = shape[WIDTH]
     for layer in range(depth):
-        _forward_layer(work, parameters, shape, layers, layer, panel, panels)
+        forward_layer(work, parameters, shape, layers, layer, panel, panels)
         if layer + 1 < depth:
             stride = layers[layer, OUTPUT_PANEL]
             for i in range(panel, panel + panels):
@@ -190,7 +190,10 @@ def _bias_gradient(out, error, error_panel, rows, panels, width, scale):
 
 @stage
 def _weights_block(work, parameters, state, shape, layers, block, coefficients, scratch):
-    """dW (and db) of one block of weights over all examples, then its update."""
+    """dW (and db) of one block of weights over all examples, then its update.
+
+    Returns whether all updated parameters are finite.
+    """
     layer = block[BLOCK_LAYER]
     n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
     width, unit_width = shape[WIDTH], shape[UNIT_WIDTH]
@@ -222,21 +225,24 @@ def _weights_block(work, parameters, state, shape, layers, block, coefficients, 
                     right, unit_width, width, blocks, mode, scale, target,
                 )  # fmt: skip
     code, states = shape[OPTIMIZER], shape[STATE_SIZE]
+    finite = True
     for i in range(row_end - row):
         place = layers[layer, W] + (row + i) * n_in + column
-        update_run(code, True, pointer(parameters, place), at(scratch, i * stride),
-                   pointer(state, place), pointer(state, states + place), columns,
-                   coefficients)  # fmt: skip
+        finite &= update_run(code, True, pointer(parameters, place), at(scratch, i * stride),
+                             pointer(state, place), pointer(state, states + place), columns,
+                             coefficients)  # fmt: skip
     if block[BLOCK_PANEL] == 0:
         place = layers[layer, B] + row
         _bias_gradient(scratch, at(error, row * width), error_panel, row_end - row,
                        shape[PANELS], width, scale)  # fmt: skip
-        update_run(code, False, pointer(parameters, place), scratch, pointer(state, place),
-                   pointer(state, states + place), row_end - row, coefficients)  # fmt: skip
+        finite &= update_run(code, False, pointer(parameters, place), scratch,
+                             pointer(state, place), pointer(state, states + place),
+                             row_end - row, coefficients)  # fmt: skip
+    return finite
 
 
 @stage
-def _pack_weights(work, parameters, layers, layer, member, team):
+def pack_weights(work, parameters, layers, layer, member, team):
     """This member's tiles of W and W^T, in the order in which ``multiply_panels`` reads them."""
     n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
     source = pointer(parameters, layers[layer, W])
@@ -274,14 +280,15 @@ def _member_blocks(blocks, member, team):
 
 @stage
 def member_steps(
-    member, team, counters, shape, layers, blocks, parameters, state, work, partial_costs,
+    member, counters, team, shape, layers, blocks, parameters, state, work, partial_costs,
     x, y, order, starts, coefficients, costs,
 ):  # fmt: skip
     """What one member of the team does in ``len(starts)`` steps: see the module.
 
     Step s trains on the examples from ``starts[s]`` on, or on those of the step before where it is
-    -1. Returns the number of steps done: fewer than asked for where a cost is not finite, which
-    leaves the parameters as they were before that step.
+    -1. Returns the number of steps done. It is smaller than asked for where a cost is not finite,
+    which leaves the parameters as they were before that step, or where an update is not, which
+    leaves the parameters it concerns.
     """
     meetings = 0
     scratch = pointer(work, shape[SCRATCH] + member * shape[SCRATCH_SIZE])
@@ -290,7 +297,7 @@ def member_steps(
     for step in range(starts.shape[0]):
         if shape[PACKS]:
             for layer in range(shape[LAYERS]):
-                _pack_weights(work, parameters, layers, layer, member, team)
+                pack_weights(work, parameters, layers, layer, member, team)
             meetings += 1
             meet(counters, team, meetings)
         for panel in range(panel_first, panel_end, shape[GROUP]):
@@ -310,38 +317,40 @@ def member_steps(
             costs[step] = cost
         if not isfinite(cost):
             return step
-        step_coefficients = pointer(coefficients, step * COEFFICIENTS)
+        scalars = pointer(coefficients, step * COEFFICIENTS)
         for i in range(block_first, block_end):
-            _weights_block(work, parameters, state, shape, layers, blocks[i], step_coefficients, scratch)
+            if not _weights_block(work, parameters, state, shape, layers, blocks[i], scalars, scratch):
+                atomic_add(counters, FAILURES, 1)
         meetings += 1
         meet(counters, team, meetings)
+        if atomic_load(counters, FAILURES) > 0:
+            return step
     return starts.shape[0]
 
 
 @kernel
 def steps_serial(
-    counters, shape, layers, blocks, parameters, state, work, partial_costs,
-    x, y, order, starts, coefficients, costs, team,
+    counters, team, shape, layers, blocks, parameters, state, work, partial_costs,
+    x, y, order, starts, coefficients, costs,
 ):  # fmt: skip
     """Training steps by the calling thread alone. Returns the number of steps done."""
     return member_steps(
-        0, 1, counters, shape, layers, blocks, parameters, state, work, partial_costs,
+        0, counters, team, shape, layers, blocks, parameters, state, work, partial_costs,
         x, y, order, starts, coefficients, costs,
     )  # fmt: skip
 
 
 @parallel_kernel
 def steps_parallel(
-    counters, shape, layers, blocks, parameters, state, work, partial_costs,
-    x, y, order, starts, coefficients, costs, team,
+    counters, team, shape, layers, blocks, parameters, state, work, partial_costs,
+    x, y, order, starts, coefficients, costs,
 ):  # fmt: skip
     """Training steps by a team of threads, all of which must run at the same time."""
-    counters[0] = 0
     for member in prange(team):
         done = member_steps(
-            np.int64(member), team, counters, shape, layers, blocks, parameters, state, work,
+            np.int64(member), counters, team, shape, layers, blocks, parameters, state, work,
             partial_costs, x, y, order, starts, coefficients, costs,
         )  # fmt: skip
         if np.int64(member) == 0:
-            counters[8] = done
-    return counters[8]
+            counters[RESULT] = done
+    return counters[RESULT]

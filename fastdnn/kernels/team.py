@@ -14,11 +14,21 @@ import sys
 from typing import Any
 
 import llvmlite.binding as llvm
+import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 
 from .jit import routine
 from .simd import I64, primitive
+
+# Entries of a team's counters, each on a cache line of its own.
+ARRIVALS, FAILURES, RESULT = 0, 8, 16
+
+
+def new_counters() -> np.ndarray:
+    """Counters for one parallel region."""
+    return np.zeros(24, np.int64)
+
 
 # Rounds of the barrier's loop before it starts to yield: some 50 us, far above a phase's jitter.
 _SPINS = 4096
@@ -98,14 +108,14 @@ def relax(typing: Any) -> Any:
 def meet(counters, team, meetings):
     """Wait until all ``team`` members are here for the ``meetings``-th time (from 1).
 
-    ``counters[0]`` is 0 when the region starts.
+    Arrivals are 0 when the region starts.
     """
     if team == 1:
         return
-    atomic_add(counters, 0, 1)
+    atomic_add(counters, ARRIVALS, 1)
     goal = team * meetings
     spins = 0
-    while atomic_load(counters, 0) < goal:
+    while atomic_load(counters, ARRIVALS) < goal:
         spins += 1
         if spins < _SPINS:
             relax()

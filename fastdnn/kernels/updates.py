@@ -8,7 +8,7 @@ corrections. ``decay`` is false for biases, which are never decayed.
 from __future__ import annotations
 
 from .jit import routine
-from .simd import at, fma, get, lanes, load_up_to, out_of_line, sqrt, store_up_to
+from .simd import at, fma, get, lanes, load_up_to, out_of_line, select, splat, sqrt, store_up_to, sum_lanes
 
 # Optimizer codes; GRADIENT keeps the gradient instead of applying it.
 GRADIENT, SGD, MOMENTUM, NESTEROV, RMSPROP, ADAM, ADAMW = range(7)
@@ -32,7 +32,8 @@ def update_run(code, decay, w, g, first, second, count, coefficients):
     """One optimizer step of ``count`` consecutive parameters ``w`` with gradients ``g``.
 
     ``first`` and ``second`` are the optimizer's state (momentum or first moment; second moment),
-    touched only by the optimizers that have it.
+    touched only by the optimizers that have it. Returns whether every new parameter is finite; one
+    that would not be keeps its value.
     """
     out_of_line()
     lane = lanes(w)
@@ -40,6 +41,7 @@ def update_run(code, decay, w, g, first, second, count, coefficients):
     shrink = get(coefficients, WEIGHT_DECAY)
     if not decay:
         shrink = shrink - shrink
+    excess = splat(w, 0.0)
     for i in range(0, count, lane):
         left = count - i
         gradient = load_up_to(at(g, i), left)
@@ -52,7 +54,11 @@ def update_run(code, decay, w, g, first, second, count, coefficients):
         else:
             gradient = fma(weight, shrink, gradient)
         direction = _direction(code, gradient, first, second, i, left, coefficients)
-        store_up_to(at(w, i), fma(direction, -step, weight), left)
+        updated = fma(direction, -step, weight)
+        difference = updated - updated  # 0, or NaN where it is not finite
+        excess = excess + difference
+        store_up_to(at(w, i), select(difference == 0, updated, weight), left)
+    return sum_lanes(excess) == 0
 
 
 @routine

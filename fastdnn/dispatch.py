@@ -1,0 +1,115 @@
+"""Serial or parallel, and on how many threads: decided here and nowhere else.
+
+Every entry kernel has a serial and a parallel twin with bit-identical results, so any doubt ends in
+the serial one. It runs where parallel code would be slower (small work), would kill the process
+(a child forked after Numba's threads were started: GNU OpenMP), would abort it (a second Python
+thread entering the workqueue layer), or could wait for ever (a layer that does not promise to run
+all members of a team at once: TBB, or OpenMP told to choose team sizes itself).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from numba.core import config
+from numba.np.ufunc import parallel
+
+from .kernels.team import new_counters
+
+# Fixed costs measured on four cores of a server: entering a parallel region of the OpenMP layer,
+# and one meeting of the team inside. A multiply-add takes some 25 ps (float32) to 50 ps with the
+# work around it, on one core.
+REGION_MICROSECONDS = 5.0
+MEETING_MICROSECONDS = 1.5
+MULTIPLY_ADDS_PER_MICROSECOND = 20_000.0
+
+_layers_with_teams = ("omp", "workqueue")
+_inside = threading.Lock()
+_forked = False
+
+
+def _after_fork() -> None:
+    """In a forked child: the parent's threads are gone, and its lock may be held by one of them."""
+    global _forked, _inside
+    _forked = bool(parallel._is_initialized)
+    _inside = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def default_threads() -> int:
+    """Threads a call may use: ``FASTDNN_NUM_THREADS``, or all that Numba has."""
+    wanted = os.environ.get("FASTDNN_NUM_THREADS", "")
+    if wanted.isdecimal() and int(wanted) > 0:
+        return min(int(wanted), config.NUMBA_NUM_THREADS)
+    return int(config.NUMBA_NUM_THREADS)
+
+
+def threads(n_threads: int | None) -> int:
+    """The limit a call was given, or the default."""
+    return default_threads() if n_threads is None else min(n_threads, config.NUMBA_NUM_THREADS)
+
+
+def best_team(
+    multiply_adds: float, *, repeats: int = 1, meetings: int = 2, limit: int | None = None
+) -> int:
+    """Threads that finish ``repeats`` pieces of work soonest, at most ``limit``.
+
+    One piece is ``multiply_adds`` with ``meetings`` barriers; a region is entered once for all.
+    """
+    alone = multiply_adds / MULTIPLY_ADDS_PER_MICROSECOND
+    fixed = meetings * MEETING_MICROSECONDS + REGION_MICROSECONDS / repeats
+    best, best_time = 1, alone
+    for team in range(2, threads(limit) + 1):
+        time = alone / team + fixed
+        if time < best_time:
+            best, best_time = team, time
+    return best
+
+
+def teams_are_safe() -> bool:
+    """Whether a parallel kernel may run in this process, here and now."""
+    if _forked or config.DISABLE_JIT or os.environ.get("OMP_DYNAMIC", "").lower() == "true":
+        return False
+    parallel._launch_threads()
+    return numba.threading_layer() in _layers_with_teams
+
+
+def _team_limit() -> int:
+    """OpenMP's own limit on the size of a team, where one is set."""
+    limit = os.environ.get("OMP_THREAD_LIMIT", "")
+    return int(limit) if limit.isdecimal() and int(limit) > 0 else config.NUMBA_NUM_THREADS
+
+
+def run(
+    serial: Callable[..., Any], parallel_twin: Callable[..., Any], team: int, *args: Any
+) -> Any:
+    """Call the twin that suits: ``twin(counters, team, *args)``.
+
+    The thread count of other Numba code is as before when this returns.
+    """
+    team = min(team, _team_limit())
+    if team > 1 and teams_are_safe() and _inside.acquire(blocking=False):
+        lock = _inside
+        before = numba.get_num_threads()
+        try:
+            numba.set_num_threads(team)
+            return parallel_twin(new_counters(), team, *args)
+        finally:
+            numba.set_num_threads(before)
+            lock.release()
+    return serial(new_counters(), 1, *args)
+
+
+def threading_layer() -> str:
+    """Name of the threading layer in use, started if it was not: for ``fastdnn info``."""
+    if _forked:
+        return "none (forked after threads were started)"
+    parallel._launch_threads()
+    return str(numba.threading_layer())

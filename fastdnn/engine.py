@@ -1,0 +1,189 @@
+"""The compiled passes of one network over arrays that are already checked.
+
+An `Engine` owns the flat buffer of parameters and the buffers its kernels work in. It knows shapes,
+strides and threads; it knows nothing of epochs, labels or error messages.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import dispatch
+from .kernels import inference, step, updates
+from .workspace import ParameterLayout, Plan, aligned_zeros, plan_forward, plan_step
+
+# Workspaces kept for the next call: a full batch, an epoch's last smaller one, and a forward pass.
+_WORKSPACES_KEPT = 3
+
+_NO_ORDER: NDArray[np.int64] = np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A matrix of which every column is an example, as compiled code takes it."""
+
+    flat: NDArray[Any]
+    rows: int
+    columns: int
+    row_stride: int
+    column_stride: int
+
+    @classmethod
+    def of(cls, array: NDArray[Any], dtype: np.dtype[Any]) -> Matrix:
+        """A view of ``array`` where it is contiguous either way and of ``dtype``, else a copy."""
+        rows, columns = array.shape
+        if array.dtype != dtype or not array.flags.aligned:
+            array = np.array(array, dtype, order="A")
+        if array.flags.c_contiguous:
+            return cls(_writable(array.reshape(-1)), rows, columns, columns, 1)
+        if array.flags.f_contiguous:
+            return cls(_writable(array.T.reshape(-1)), rows, columns, 1, rows)
+        return cls(np.ascontiguousarray(array).reshape(-1), rows, columns, columns, 1)
+
+
+class _Alias:
+    """The same memory as a read-only array, without the mark: a kernel that only reads compiles
+    once for both."""
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        address, _ = array.__array_interface__["data"]
+        self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
+        self.owner = array
+
+
+def _writable(flat: NDArray[Any]) -> NDArray[Any]:
+    return flat if flat.flags.writeable else np.asarray(_Alias(flat))
+
+
+@dataclass
+class _Workspace:
+    """A plan and the buffers it asks for."""
+
+    plan: Plan
+    work: NDArray[Any]
+    partial_costs: NDArray[np.float64]
+
+
+class Engine:
+    """Parameters of a network, and its compiled training and inference.
+
+    Parameters
+    ----------
+    layer_dims : tuple of int
+        n_x, the widths of the hidden layers, n_y.
+    codes : tuple of int
+        Code of each layer's activation.
+    loss : int
+        Code of the loss.
+    dtype : numpy.dtype
+        float32 or float64.
+    """
+
+    def __init__(
+        self, layer_dims: tuple[int, ...], codes: tuple[int, ...], loss: int, dtype: np.dtype[Any]
+    ) -> None:
+        self.codes, self.loss, self.dtype = codes, loss, dtype
+        self.layout = ParameterLayout(layer_dims, dtype)
+        self.buffer = aligned_zeros(self.layout.size, dtype)
+        self._workspaces: OrderedDict[tuple[Any, ...], _Workspace] = OrderedDict()
+
+    def views(self, buffer: NDArray[Any] | None = None) -> dict[str, NDArray[Any]]:
+        """W1, b1, ... as views into the parameters, or into a buffer laid out like them."""
+        return self.layout.views(self.buffer if buffer is None else buffer)
+
+    def new_state(self, n_states: int) -> NDArray[Any]:
+        """Zeroed state of an optimizer with ``n_states`` numbers for each parameter."""
+        return aligned_zeros(max(1, n_states * self.layout.size), self.dtype)
+
+    def _workspace(self, key: tuple[Any, ...]) -> _Workspace:
+        """The buffers for ``key``, kept from an earlier call or made now."""
+        found = self._workspaces.get(key)
+        if found is None:
+            kind, examples, members, weighted = key
+            if kind == "step":
+                plan = plan_step(
+                    self.layout, self.codes, self.loss, examples, members, weighted=weighted
+                )
+            else:
+                plan = plan_forward(self.layout, self.codes, examples, members)
+            work = aligned_zeros(plan.work_size, self.dtype)
+            found = _Workspace(plan, work, np.zeros(plan.panels))
+            self._workspaces[key] = found
+            while len(self._workspaces) > _WORKSPACES_KEPT:
+                self._workspaces.popitem(last=False)
+        self._workspaces.move_to_end(key)
+        return found
+
+    def release(self) -> None:
+        """Give back the working memory."""
+        self._workspaces.clear()
+
+    def steps(
+        self,
+        X: Matrix,
+        Y: Matrix,
+        starts: NDArray[np.int64],
+        coefficients: NDArray[Any],
+        optimizer: int,
+        state: NDArray[Any],
+        examples: int,
+        *,
+        order: NDArray[np.int64] | None = None,
+        weights: NDArray[Any] | None = None,
+        n_threads: int | None = None,
+    ) -> tuple[int, NDArray[np.float64]]:
+        """Train ``len(starts)`` steps of ``examples`` examples each in one compiled call.
+
+        Step s takes the columns from ``starts[s]`` on, through ``order`` where it is given;
+        -1 keeps the examples of the step before. Returns the number of steps completed and the
+        cost of each; fewer than asked for means the training diverged.
+        """
+        space = self._workspace(
+            ("step", examples, dispatch.threads(n_threads), weights is not None)
+        )
+        shape = space.plan.shape
+        shape[step.OPTIMIZER] = optimizer
+        shape[step.X_ROW], shape[step.X_COLUMN] = X.row_stride, X.column_stride
+        shape[step.Y_ROW], shape[step.Y_COLUMN] = Y.row_stride, Y.column_stride
+        shape[step.ORDERED] = order is not None
+        costs = np.zeros(len(starts))
+        team = dispatch.best_team(
+            space.plan.multiply_adds, repeats=len(starts), limit=n_threads
+        )
+        done = dispatch.run(
+            step.steps_serial, step.steps_parallel, team,
+            shape, space.plan.layers, space.plan.blocks, self.buffer, state, space.work,
+            space.partial_costs, X.flat, Y.flat, _NO_ORDER if order is None else order,
+            starts, coefficients.reshape(-1), costs,
+        )  # fmt: skip
+        return int(done), costs
+
+    def gradients(
+        self, X: Matrix, Y: Matrix, *, n_threads: int | None = None
+    ) -> tuple[float, dict[str, NDArray[Any]]]:
+        """Cost over all columns of X, and dW1, db1, ... at the present parameters."""
+        gradient = self.new_state(1)
+        zeros = np.zeros(updates.COEFFICIENTS, self.dtype)
+        _, costs = self.steps(
+            X, Y, np.zeros(1, np.int64), zeros, updates.GRADIENT, gradient, X.columns,
+            n_threads=n_threads,
+        )  # fmt: skip
+        return float(costs[0]), {f"d{name}": view for name, view in self.views(gradient).items()}
+
+    def forward(self, X: Matrix, *, n_threads: int | None = None) -> NDArray[Any]:
+        """AL (n_y, m) for the columns of X."""
+        space = self._workspace(("forward", X.columns, dispatch.threads(n_threads), False))
+        shape = space.plan.shape
+        shape[step.X_ROW], shape[step.X_COLUMN] = X.row_stride, X.column_stride
+        out = np.empty((self.layout.layer_dims[-1], X.columns), self.dtype)
+        team = dispatch.best_team(space.plan.multiply_adds, meetings=1, limit=n_threads)
+        dispatch.run(
+            inference.forward_serial, inference.forward_parallel, team,
+            shape, space.plan.layers, self.buffer, space.work, X.flat, out.reshape(-1),
+        )  # fmt: skip
+        return out

@@ -1,0 +1,370 @@
+"""`DNN`: an architecture, its parameters in one flat buffer, and everything one does with them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import checks, storage
+from .engine import Engine, Matrix
+from .initialisation import initialise
+from .kernels.activations import ACTIVATIONS
+from .kernels.losses import LOSSES
+from .optimizers import SGD, LearningRate, Optimizer, resolve
+from .scoring import DEFAULT_LOSS, check_pair, cost_and_metric, decide
+from .training import Callback, DivergenceError, History, Training, Validation
+
+
+class DNN:
+    """A fully connected network: linear, activation, linear, activation, ...
+
+    Parameters
+    ----------
+    layer_dims : sequence of int
+        ``[n_x, n_1, ..., n_y]``: features, units of each hidden layer, outputs.
+    hidden_activation : str or sequence of str
+        One name for all hidden layers, or one for each.
+    output_activation : str
+        ``"sigmoid"``, ``"softmax"``, ``"identity"``, or any other activation.
+    loss : str, optional
+        Follows the output activation: ``binary_crossentropy`` for sigmoid,
+        ``categorical_crossentropy`` for softmax, ``mse`` for the others. ``mse`` goes with all.
+    init : str
+        ``"he"``, ``"xavier"``, ``"lecun"`` (scaled normal weights, zero biases), ``"small"``
+        (0.01 times normal), or ``"normal"`` (unscaled, as in the first notebook).
+    dtype : {"float32", "float64"}
+        Of parameters and of all computation.
+    seed : int
+        Of the initial parameters and of the shuffling. Same seed, same bits, on any number of
+        threads.
+    n_threads : int, optional
+        At most so many threads; by default ``FASTDNN_NUM_THREADS`` or all.
+
+    Attributes
+    ----------
+    parameters : dict of str to ndarray
+        ``W1 (n_1, n_x)``, ``b1 (n_1, 1)``, ...: views into one buffer. Write into them, not over
+        them: ``net.parameters["W1"][...] = W``.
+    history : History or None
+        Of the last ``fit``.
+
+    Examples
+    --------
+    >>> import fastdnn
+    >>> net = fastdnn.DNN([2, 3, 1], seed=0)
+    >>> net.parameters["W1"].shape
+    (3, 2)
+    """
+
+    def __init__(
+        self,
+        layer_dims: Sequence[int],
+        *,
+        hidden_activation: str | Sequence[str] = "relu",
+        output_activation: str = "sigmoid",
+        loss: str | None = None,
+        init: str = "he",
+        dtype: Any = "float32",
+        seed: int = 0,
+        n_threads: int | None = None,
+    ) -> None:
+        self.layer_dims = checks.layer_dims(layer_dims)
+        elementwise = [name for name, kind in ACTIVATIONS.items() if kind.elementwise]
+        hidden = len(self.layer_dims) - 2
+        self.hidden_activations = checks.hidden_activations(hidden_activation, hidden, elementwise)
+        self.output_activation = checks.choice("output_activation", output_activation, ACTIVATIONS)
+        self.loss = (
+            DEFAULT_LOSS.get(output_activation, "mse")
+            if loss is None
+            else checks.choice("loss", loss, LOSSES)
+        )
+        check_pair(self.output_activation, self.loss)
+        self.dtype = checks.float_dtype("dtype", dtype)
+        self.init, self.n_threads = init, checks.n_threads(n_threads)
+        self.seed = checks.whole_number("seed", seed, at_least=0)
+        names = (*self.hidden_activations, self.output_activation)
+        codes = tuple(ACTIVATIONS[name].code for name in names)
+        self._engine = Engine(self.layer_dims, codes, LOSSES[self.loss], self.dtype)
+        self.parameters: dict[str, NDArray[Any]] = self._engine.views()
+        for name, value in initialise(self.layer_dims, init, self.seed).items():
+            self.parameters[name][...] = value
+        self._rng = np.random.default_rng(self.seed)
+        self._optimizer: Optimizer | None = None
+        self._state: NDArray[Any] = self._engine.new_state(0)
+        self._step = 0
+        self.history: History | None = None
+
+    # --- description ------------------------------------------------------------------------
+
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments, as JSON can hold them: ``DNN(**net.config())``."""
+        return {
+            "layer_dims": list(self.layer_dims),
+            "hidden_activation": list(self.hidden_activations),
+            "output_activation": self.output_activation,
+            "loss": self.loss,
+            "init": self.init,
+            "dtype": self.dtype.name,
+            "seed": self.seed,
+            "n_threads": self.n_threads,
+        }
+
+    def __repr__(self) -> str:
+        chain = str(self.layer_dims[0])
+        names = (*self.hidden_activations, self.output_activation)
+        for units, name in zip(self.layer_dims[1:], names, strict=True):
+            chain += f" -> {units} {name}"
+        count = sum(value.size for value in self.parameters.values())
+        return f"<DNN {chain}; {self.loss}, {self.dtype.name}, {count:,} parameters>"
+
+    # --- data -------------------------------------------------------------------------------
+
+    def _examples(self, X: ArrayLike, name: str = "X") -> Matrix:
+        array = checks.columns(name, X, self.layer_dims[0], dtype=self.dtype)
+        return Matrix.of(checks.finite(name, array), self.dtype)
+
+    def _targets(self, Y: ArrayLike, m: int, name: str = "Y") -> Matrix:
+        array = checks.labels(Y, self.layer_dims[-1], m, self.loss, self.dtype, name=name)
+        return Matrix.of(checks.finite(name, array), self.dtype)
+
+    # --- training ---------------------------------------------------------------------------
+
+    def fit(
+        self,
+        X: ArrayLike,
+        Y: ArrayLike,
+        *,
+        epochs: int = 1,
+        batch_size: int | None = None,
+        optimizer: str | Optimizer = "sgd",
+        learning_rate: float | None = None,
+        schedule: Any = None,
+        weight_decay: float | None = None,
+        shuffle: bool = True,
+        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        early_stopping: int | None = None,
+        callbacks: Sequence[Callback] = (),
+        verbose: int = 0,
+        n_threads: int | None = None,
+    ) -> History:
+        """Train on the columns of X.
+
+        Parameters
+        ----------
+        X : array of shape (n_x, m)
+            Examples are columns.
+        Y : array of shape (n_y, m) or (m,)
+            Targets; ``(m,)`` where n_y is 1, or class indices for softmax.
+        epochs : int
+        batch_size : int, optional
+            Examples of a step; all of them by default.
+        optimizer : str or Optimizer
+            ``sgd``, ``momentum``, ``nesterov``, ``rmsprop``, ``adam``, ``adamw``, or an object of
+            `fastdnn.optimizers`. Training again with the same one goes on with its state.
+        learning_rate : float, optional
+            Default of the optimizer if not given.
+        schedule : str or callable, optional
+            Multiplies the learning rate: a name or object of `fastdnn.optimizers`, or any
+            ``epoch -> multiplier``.
+        weight_decay : float, optional
+            L2 on the weights, never on the biases.
+        shuffle : bool
+            A new order of the examples every epoch (mini-batches only).
+        validation_data : tuple (X, Y), optional
+            Scored after every epoch; the parameters with the lowest cost on it are in place
+            afterwards, however the training ended.
+        early_stopping : int, optional
+            Stop after so many epochs without a lower validation cost.
+        callbacks : sequence of callables
+            Called with the history after every epoch; False stops the training.
+        verbose : int
+            0 is silent.
+        n_threads : int, optional
+            At most so many threads in this call.
+
+        Returns
+        -------
+        history : History
+
+        Raises
+        ------
+        DivergenceError
+            When the cost or an update is not finite; the last finite parameters stay in place.
+        ValueError, TypeError
+            For arguments that do not fit, naming the argument and what was expected.
+
+        Examples
+        --------
+        >>> import numpy as np, fastdnn
+        >>> X = np.array([[0.0, 0.0, 1.0, 1.0], [0.0, 1.0, 0.0, 1.0]])
+        >>> net = fastdnn.DNN([2, 8, 1], hidden_activation="tanh", seed=1)
+        >>> history = net.fit(X, [0, 1, 1, 0], epochs=2000, learning_rate=0.5)
+        >>> net.predict(X).tolist()
+        [0, 1, 1, 0]
+        """
+        examples = self._examples(X)
+        targets = self._targets(Y, examples.columns)
+        epochs = checks.whole_number("epochs", epochs)
+        size = examples.columns
+        if batch_size is not None:
+            size = min(size, checks.whole_number("batch_size", batch_size))
+        chosen = resolve(optimizer, learning_rate, weight_decay, schedule)
+        self._use(chosen)
+        training = Training(
+            engine=self._engine,
+            X=examples,
+            Y=targets,
+            optimizer=chosen,
+            rate=LearningRate(chosen.base_learning_rate, chosen.schedule, epochs),
+            state=self._state,
+            step=self._step,
+            epochs=epochs,
+            batch_size=size,
+            rng=self._rng if shuffle else None,
+            n_threads=self._threads(n_threads),
+            validation=self._validation(validation_data, early_stopping),
+            callbacks=tuple(callbacks),
+            verbose=verbose,
+        )
+        self.history = training.history
+        try:
+            return training.run()
+        except DivergenceError:
+            self._optimizer = None  # its state may hold what diverged
+            raise
+        finally:
+            self._step = training.step
+
+    def _use(self, optimizer: Optimizer) -> None:
+        """Keep the optimizer's state if it is the one of the last training, else start anew."""
+        last = self._optimizer
+        if last is None or type(last) is not type(optimizer):
+            self._state = self._engine.new_state(optimizer.n_states)
+            self._step = 0
+        self._optimizer = optimizer
+
+    def _threads(self, n_threads: int | None) -> int | None:
+        given = checks.n_threads(n_threads)
+        return self.n_threads if given is None else given
+
+    def _validation(
+        self, data: tuple[ArrayLike, ArrayLike] | None, patience: int | None
+    ) -> Validation | None:
+        if data is None:
+            if patience is not None:
+                raise ValueError("early_stopping needs validation_data=(X, Y)")
+            return None
+        if not isinstance(data, tuple | list) or len(data) != 2:
+            raise TypeError(f"validation_data is {data!r:.60}, expected a pair (X, Y)")
+        X = self._examples(data[0], "validation_data[0]")
+        Y = checks.labels(
+            data[1], self.layer_dims[-1], X.columns, self.loss, self.dtype,
+            name="validation_data[1]",
+        )  # fmt: skip
+        if patience is not None:
+            patience = checks.whole_number("early_stopping", patience)
+
+        def score() -> tuple[float, float]:
+            return cost_and_metric(self._engine.forward(X, n_threads=self.n_threads), Y, self.loss)
+
+        return Validation(score, patience)
+
+    def train_step(self, X: ArrayLike, Y: ArrayLike, *, learning_rate: float = 0.01) -> float:
+        """One step of gradient descent on all columns of X; returns the cost before it.
+
+        Raises
+        ------
+        DivergenceError
+            When the cost or the update is not finite; the parameters stay finite.
+        """
+        examples = self._examples(X)
+        targets = self._targets(Y, examples.columns)
+        rate = checks.learning_rate(learning_rate)
+        done, costs = self._engine.steps(
+            examples, targets, np.zeros(1, np.int64),
+            SGD().coefficients(1, 1, rate, self.dtype), SGD.code, self._engine.new_state(0),
+            examples.columns, n_threads=self.n_threads,
+        )  # fmt: skip
+        if not done:
+            raise DivergenceError(
+                f"train_step diverged: cost {costs[0]} at learning_rate {rate:g}; "
+                "the last finite parameters are kept"
+            )
+        return float(costs[0])
+
+    # --- inference --------------------------------------------------------------------------
+
+    def forward(self, X: ArrayLike) -> NDArray[Any]:
+        """The network's output AL (n_y, m) for the columns of X."""
+        return self._engine.forward(self._examples(X), n_threads=self.n_threads)
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Labels (m,): AL > 0.5 for one sigmoid, (n_y, m) for several, the argmax for softmax.
+
+        A network with another output returns AL itself.
+        """
+        return decide(self.forward(X), self.output_activation)
+
+    def evaluate(self, X: ArrayLike, Y: ArrayLike) -> dict[str, float]:
+        """Cost, and accuracy (classification) or the R2 score (mse)."""
+        examples = self._examples(X)
+        m = examples.columns
+        targets = checks.labels(Y, self.layer_dims[-1], m, self.loss, self.dtype)
+        AL = self._engine.forward(examples, n_threads=self.n_threads)
+        cost, metric = cost_and_metric(AL, targets, self.loss)
+        return {"cost": cost, "r2" if self.loss == "mse" else "accuracy": metric}
+
+    def gradients(self, X: ArrayLike, Y: ArrayLike) -> dict[str, NDArray[Any]]:
+        """dW1, db1, ... of the cost at the present parameters."""
+        examples = self._examples(X)
+        targets = self._targets(Y, examples.columns)
+        return self._engine.gradients(examples, targets, n_threads=self.n_threads)[1]
+
+    # --- persistence ------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network to one file (.npz with a JSON header), whole or not at all."""
+        storage.save_model(Path(path), self.config(), self.parameters)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> DNN:
+        """Read a network that `save` wrote; nothing in the file is executed.
+
+        Raises
+        ------
+        fastdnn.storage.FileFormatError
+            If the file is truncated, foreign, or does not describe a network.
+        """
+        config, parameters, _ = storage.load_model(Path(path))
+        try:
+            net = cls(**config)
+        except (TypeError, ValueError) as error:
+            raise storage.FileFormatError(Path(path), str(error)) from error
+        for name, value in parameters.items():
+            net.parameters[name][...] = value
+        return net
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle and copy carry architecture, parameters and optimizer state, not workspaces."""
+        return {
+            "config": self.config(),
+            "buffer": self._engine.buffer.copy(),
+            "optimizer": self._optimizer,
+            "state": self._state.copy(),
+            "step": self._step,
+            "rng": self._rng,
+            "history": self.history,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state["config"])  # type: ignore[misc]
+        self._engine.buffer[:] = state["buffer"]
+        self._optimizer, self._step = state["optimizer"], state["step"]
+        self._state = self._engine.new_state(0 if self._optimizer is None else self._optimizer.n_states)
+        self._state[:] = state["state"]
+        self._rng, self.history = state["rng"], state["history"]

@@ -1,0 +1,289 @@
+"""Epochs: batches, the learning rate, validation, early stopping, progress and history.
+
+The inner loop is compiled: a call trains as many steps as take about a tenth of a second, so that
+Python costs nothing and Ctrl-C, progress and callbacks still get their turn. What was not asked for
+is not done: without validation or callbacks, full-batch epochs are not even seen one by one.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .engine import Engine, Matrix
+from .optimizers import Constant, LearningRate, Optimizer
+
+# A compiled call should last about this long; Ctrl-C is served between calls.
+CALL_SECONDS = 0.1
+
+Callback = Callable[["History"], object]
+
+
+class DivergenceError(FloatingPointError):
+    """The cost, or a parameter, would no longer be a finite number."""
+
+
+@dataclass
+class History:
+    """What happened, one entry an epoch.
+
+    Attributes
+    ----------
+    cost : list of float
+        Training cost: of a full batch before its update, or the mean over the epoch's batches.
+    validation_cost, validation_metric : list of float
+        Empty without validation data. The metric is accuracy, or for ``mse`` the R2 score.
+    learning_rate : list of float
+    best_epoch : int or None
+        Epoch (from 0) whose parameters had the lowest validation cost; they are in place.
+    stopped_early, interrupted : bool
+    seconds : float
+        Time of the training, of which ``compile_seconds`` went into compiling kernels.
+    """
+
+    cost: list[float] = field(default_factory=list)
+    validation_cost: list[float] = field(default_factory=list)
+    validation_metric: list[float] = field(default_factory=list)
+    learning_rate: list[float] = field(default_factory=list)
+    best_epoch: int | None = None
+    stopped_early: bool = False
+    interrupted: bool = False
+    seconds: float = 0.0
+    compile_seconds: float = 0.0
+
+    @property
+    def epochs(self) -> int:
+        """Epochs completed."""
+        return len(self.cost)
+
+    def plot(self, path: str | None = None) -> Any:
+        """Draw the cost curve; see `fastdnn.plotting.plot_history`."""
+        from .plotting import plot_history
+
+        return plot_history(self, path)
+
+
+@dataclass
+class Validation:
+    """Held-out examples, and how to score the network on them."""
+
+    score: Callable[[], tuple[float, float]]  # cost, metric
+    patience: int | None = None
+
+
+@dataclass
+class Training:
+    """One call of ``fit``: the state of its loop.
+
+    X, Y hold all examples; ``state`` is the optimizer's, ``step`` the steps it has seen.
+    """
+
+    engine: Engine
+    X: Matrix
+    Y: Matrix
+    optimizer: Optimizer
+    rate: LearningRate
+    state: NDArray[Any]
+    step: int
+    epochs: int
+    batch_size: int
+    rng: np.random.Generator | None  # shuffles; None keeps the order
+    n_threads: int | None = None
+    validation: Validation | None = None
+    callbacks: Sequence[Callback] = ()
+    verbose: int = 0
+    history: History = field(default_factory=History)
+
+    def run(self) -> History:
+        """Train; the parameters are those of the last completed step, or the best ones."""
+        started = time.perf_counter()
+        progress = _Progress(self) if self.verbose else None
+        best = _Best(self.engine) if self.validation else None
+        try:
+            while self.history.epochs < self.epochs and not self.history.stopped_early:
+                self._epochs()
+                if best is not None:
+                    self._validate(best)
+                for callback in self.callbacks:
+                    if callback(self.history) is False:
+                        self.history.stopped_early = True
+                if progress is not None:
+                    progress.update()
+        except KeyboardInterrupt:
+            self.history.interrupted = True
+            raise
+        finally:
+            if best is not None:
+                best.restore()
+            self.history.seconds += time.perf_counter() - started
+            if progress is not None:
+                progress.close()
+        return self.history
+
+    @property
+    def _watched(self) -> bool:
+        """Whether anybody looks at every single epoch."""
+        return (
+            self.validation is not None
+            or bool(self.callbacks)
+            or not isinstance(self.rate.schedule, Constant)
+        )
+
+    def _epochs(self) -> None:
+        """One epoch; or, of the full batch and unwatched, as many as fit into one call."""
+        epoch = self.history.epochs
+        rate = self.rate.at(epoch)
+        if self.batch_size < self.X.columns:
+            cost = self._batches(rate)
+            self.history.cost.append(cost)
+            self.history.learning_rate.append(rate)
+        else:
+            count = 1 if self._watched else self.epochs - epoch
+            count = min(count, self._steps_per_call())
+            starts = np.full(count, -1, np.int64)
+            starts[0] = 0
+            costs = self._steps(starts, rate, self.batch_size, None)
+            self.history.cost.extend(costs.tolist())
+            self.history.learning_rate.extend([rate] * len(costs))
+        if self.validation is None:
+            self.rate.observe(self.history.cost[-1])
+
+    def _batches(self, rate: float) -> float:
+        """One epoch of mini-batches; the mean cost over its examples."""
+        m = self.X.columns
+        order = self.rng.permutation(m) if self.rng is not None else None
+        starts = np.arange(0, m - self.batch_size + 1, self.batch_size, dtype=np.int64)
+        total = 0.0
+        first = 0
+        while first < len(starts):
+            some = starts[first : first + self._steps_per_call()]
+            total += float(self._steps(some, rate, self.batch_size, order).sum()) * self.batch_size
+            first += len(some)
+        rest = m - len(starts) * self.batch_size
+        if rest:
+            start = np.array([m - rest], np.int64)
+            total += float(self._steps(start, rate, rest, order)[0]) * rest
+        return total / m
+
+    def _steps_per_call(self) -> int:
+        """Steps that take about CALL_SECONDS at the pace so far."""
+        if self._seconds_per_step == 0.0:
+            return 1
+        return max(1, min(1_000_000, int(CALL_SECONDS / self._seconds_per_step)))
+
+    _seconds_per_step: float = 0.0
+
+    def _steps(
+        self,
+        starts: NDArray[np.int64],
+        rate: float,
+        examples: int,
+        order: NDArray[np.int64] | None,
+    ) -> NDArray[np.float64]:
+        """Compiled steps at one learning rate; raises if they diverge."""
+        count = len(starts)
+        coefficients = self.optimizer.coefficients(
+            self.step + 1, count, rate, self.engine.dtype
+        )
+        began = time.perf_counter()
+        done, costs = self.engine.steps(
+            self.X, self.Y, starts, coefficients, self.optimizer.code, self.state, examples,
+            order=order, n_threads=self.n_threads,
+        )  # fmt: skip
+        pace = (time.perf_counter() - began) / count
+        # The first call may have compiled; a growing count finds the pace within a few calls.
+        known = self._seconds_per_step
+        self._seconds_per_step = pace if known == 0.0 else min(pace, 2 * known)
+        self.step += done
+        if done < count:
+            self.history.cost.extend(costs[:done].tolist() if order is None else [])
+            raise DivergenceError(self._divergence(rate, costs[done]))
+        return costs
+
+    def _divergence(self, rate: float, cost: float) -> str:
+        what = f"the cost became {cost}" if not math.isfinite(cost) else "an update overflowed"
+        return (
+            f"training diverged: {what} in epoch {self.history.epochs}, step {self.step + 1}, "
+            f"at learning_rate {rate:g}; the last finite parameters are kept. "
+            "Try a smaller learning rate, or scale the inputs."
+        )
+
+    def _validate(self, best: _Best) -> None:
+        assert self.validation is not None
+        cost, metric = self.validation.score()
+        history = self.history
+        history.validation_cost.append(cost)
+        history.validation_metric.append(metric)
+        self.rate.observe(cost)
+        if best.offer(cost):
+            history.best_epoch = history.epochs - 1
+        patience = self.validation.patience
+        if patience is not None and history.epochs - 1 - (history.best_epoch or 0) >= patience:
+            history.stopped_early = True
+
+
+class _Best:
+    """The parameters with the lowest validation cost so far."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.cost = math.inf
+        self.buffer: NDArray[Any] | None = None
+
+    def offer(self, cost: float) -> bool:
+        if not cost < self.cost:
+            return False
+        self.cost = cost
+        if self.buffer is None:
+            self.buffer = self.engine.buffer.copy()
+        else:
+            self.buffer[:] = self.engine.buffer
+        return True
+
+    def restore(self) -> None:
+        if self.buffer is not None:
+            self.engine.buffer[:] = self.buffer
+
+
+class _Progress:
+    """One updating line in a terminal, one line for each tenth of the work elsewhere."""
+
+    def __init__(self, training: Training) -> None:
+        self.training = training
+        self.bar: Any = None
+        self.shown = 0
+        if sys.stderr.isatty():
+            try:
+                from tqdm import tqdm
+            except ImportError:
+                return
+            self.bar = tqdm(total=training.epochs, unit="epoch", leave=True)
+
+    def update(self) -> None:
+        history = self.training.history
+        done, total = history.epochs, self.training.epochs
+        if self.bar is not None:
+            self.bar.update(done - self.bar.n)
+            self.bar.set_postfix_str(self._figures(), refresh=False)
+        elif done * 10 // total > self.shown or history.stopped_early:
+            self.shown = done * 10 // total
+            print(f"epoch {done}/{total}  {self._figures()}", file=sys.stderr, flush=True)
+
+    def _figures(self) -> str:
+        history = self.training.history
+        text = f"cost {history.cost[-1]:.6g}"
+        if history.validation_cost:
+            text += f"  validation {history.validation_cost[-1]:.6g}"
+            text += f"  metric {history.validation_metric[-1]:.4f}"
+        return text
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
