@@ -15,10 +15,14 @@ from numpy.typing import NDArray
 
 from . import dispatch
 from .kernels import inference, step, updates
+from .kernels.dropout import keep_threshold
 from .workspace import ParameterLayout, Plan, aligned_zeros, plan_forward, plan_step
 
 # Workspaces kept for the next call: a full batch, an epoch's last smaller one, and a forward pass.
 _WORKSPACES_KEPT = 3
+
+# Parts of the optimizer's state where gradients are clipped: two moments, and the gradients.
+CLIPPING_STATES = 3
 
 _NO_ORDER: NDArray[np.int64] = np.zeros(0, np.int64)
 
@@ -46,6 +50,13 @@ class Matrix:
         return cls(np.ascontiguousarray(array).reshape(-1), rows, columns, columns, 1)
 
 
+    def array(self) -> NDArray[Any]:
+        """The matrix as a NumPy array, without a copy."""
+        if self.column_stride == 1:
+            return self.flat.reshape(self.rows, self.columns)
+        return self.flat.reshape(self.columns, self.rows).T
+
+
 class _Alias:
     """The same memory as a read-only array, without the mark: a kernel that only reads compiles
     once for both."""
@@ -60,6 +71,28 @@ def _writable(flat: NDArray[Any]) -> NDArray[Any]:
     return flat if flat.flags.writeable else np.asarray(_Alias(flat))
 
 
+@dataclass(frozen=True)
+class Regularisation:
+    """What a step adds to plain gradients; the default adds nothing and costs nothing.
+
+    Attributes
+    ----------
+    dropout : tuple of float
+        Probability to drop a unit, for each hidden layer; empty for none.
+    seed : int
+        Of the dropout masks, which also depend on the number of the step.
+    clip_norm : float or None
+        Largest Euclidean norm of all gradients together.
+    """
+
+    dropout: tuple[float, ...] = ()
+    seed: int = 0
+    clip_norm: float | None = None
+
+
+PLAIN = Regularisation()
+
+
 @dataclass
 class _Workspace:
     """A plan and the buffers it asks for."""
@@ -67,6 +100,7 @@ class _Workspace:
     plan: Plan
     work: NDArray[Any]
     partial_costs: NDArray[np.float64]
+    block_squares: NDArray[np.float64]
 
 
 class Engine:
@@ -90,6 +124,7 @@ class Engine:
         self.codes, self.loss, self.dtype = codes, loss, dtype
         self.layout = ParameterLayout(layer_dims, dtype)
         self.buffer = aligned_zeros(self.layout.size, dtype)
+        self._no_weights = np.zeros(0, dtype)
         self._workspaces: OrderedDict[tuple[Any, ...], _Workspace] = OrderedDict()
 
     def views(self, buffer: NDArray[Any] | None = None) -> dict[str, NDArray[Any]]:
@@ -97,8 +132,22 @@ class Engine:
         return self.layout.views(self.buffer if buffer is None else buffer)
 
     def new_state(self, n_states: int) -> NDArray[Any]:
-        """Zeroed state of an optimizer with ``n_states`` numbers for each parameter."""
+        """Zeroed state of an optimizer with ``n_states`` numbers for each parameter.
+
+        Clipping needs ``CLIPPING_STATES``: it collects the gradients behind two states.
+        """
         return aligned_zeros(max(1, n_states * self.layout.size), self.dtype)
+
+    def compile(self, *, n_threads: int | None = None) -> None:
+        """Have the kernels of a training step ready, which takes seconds the very first time."""
+        nothing = Matrix.of(np.zeros((self.layout.layer_dims[0], 1), self.dtype), self.dtype)
+        targets = Matrix.of(np.zeros((self.layout.layer_dims[-1], 1), self.dtype), self.dtype)
+        for team in {1, dispatch.threads(n_threads)}:
+            space = self._workspace(("step", 1, team, False))
+            self._launch(
+                space, team, nothing, targets, np.zeros(0, np.int64),
+                np.zeros(0, self.dtype), self.new_state(0), np.zeros(0), None, None, PLAIN,
+            )  # fmt: skip
 
     def _workspace(self, key: tuple[Any, ...]) -> _Workspace:
         """The buffers for ``key``, kept from an earlier call or made now."""
@@ -112,7 +161,7 @@ class Engine:
             else:
                 plan = plan_forward(self.layout, self.codes, examples, members)
             work = aligned_zeros(plan.work_size, self.dtype)
-            found = _Workspace(plan, work, np.zeros(plan.panels))
+            found = _Workspace(plan, work, np.zeros(plan.panels), np.zeros(len(plan.blocks)))
             self._workspaces[key] = found
             while len(self._workspaces) > _WORKSPACES_KEPT:
                 self._workspaces.popitem(last=False)
@@ -135,12 +184,15 @@ class Engine:
         *,
         order: NDArray[np.int64] | None = None,
         weights: NDArray[Any] | None = None,
+        regularisation: Regularisation = PLAIN,
+        first_step: int = 0,
         n_threads: int | None = None,
     ) -> tuple[int, NDArray[np.float64]]:
         """Train ``len(starts)`` steps of ``examples`` examples each in one compiled call.
 
         Step s takes the columns from ``starts[s]`` on, through ``order`` where it is given;
-        -1 keeps the examples of the step before. Returns the number of steps completed and the
+        -1 keeps the examples of the step before. ``weights`` holds a factor for each column of X;
+        ``first_step`` numbers the steps for the dropout masks. Returns the number of steps completed and the
         cost of each; fewer than asked for means the training diverged.
         """
         space = self._workspace(
@@ -151,26 +203,60 @@ class Engine:
         shape[step.X_ROW], shape[step.X_COLUMN] = X.row_stride, X.column_stride
         shape[step.Y_ROW], shape[step.Y_COLUMN] = Y.row_stride, Y.column_stride
         shape[step.ORDERED] = order is not None
+        shape[step.CLIP] = regularisation.clip_norm is not None
+        shape[step.SEED], shape[step.FIRST_STEP] = regularisation.seed, first_step
+        keep = [keep_threshold(rate) for rate in regularisation.dropout]
+        space.plan.layers[: len(keep), step.KEEP] = keep
+        space.plan.layers[len(keep) :, step.KEEP] = 0
         costs = np.zeros(len(starts))
-        team = dispatch.best_team(
-            space.plan.multiply_adds, repeats=len(starts), limit=n_threads
+        team = dispatch.best_team(space.plan.multiply_adds, repeats=len(starts), limit=n_threads)
+        done = self._launch(
+            space, team, X, Y, starts, coefficients, state, costs, order, weights, regularisation
         )
+        return done, costs
+
+    def _launch(
+        self,
+        space: _Workspace,
+        team: int,
+        X: Matrix,
+        Y: Matrix,
+        starts: NDArray[np.int64],
+        coefficients: NDArray[Any],
+        state: NDArray[Any],
+        costs: NDArray[np.float64],
+        order: NDArray[np.int64] | None,
+        weights: NDArray[Any] | None,
+        regularisation: Regularisation,
+    ) -> int:
+        """Call the step kernel; returns the number of steps completed."""
+        clip = regularisation.clip_norm
         done = dispatch.run(
             step.steps_serial, step.steps_parallel, team,
-            shape, space.plan.layers, space.plan.blocks, self.buffer, state, space.work,
-            space.partial_costs, X.flat, Y.flat, _NO_ORDER if order is None else order,
-            starts, coefficients.reshape(-1), costs,
+            space.plan.shape, space.plan.layers, space.plan.blocks, self.buffer, state, space.work,
+            space.partial_costs, space.block_squares, X.flat, Y.flat,
+            self._no_weights if weights is None else weights,
+            _NO_ORDER if order is None else order, starts, coefficients.reshape(-1),
+            0.0 if clip is None else clip, costs,
         )  # fmt: skip
-        return int(done), costs
+        return int(done)
 
     def gradients(
-        self, X: Matrix, Y: Matrix, *, n_threads: int | None = None
+        self,
+        X: Matrix,
+        Y: Matrix,
+        *,
+        weights: NDArray[Any] | None = None,
+        regularisation: Regularisation = PLAIN,
+        first_step: int = 0,
+        n_threads: int | None = None,
     ) -> tuple[float, dict[str, NDArray[Any]]]:
         """Cost over all columns of X, and dW1, db1, ... at the present parameters."""
         gradient = self.new_state(1)
         zeros = np.zeros(updates.COEFFICIENTS, self.dtype)
         _, costs = self.steps(
             X, Y, np.zeros(1, np.int64), zeros, updates.GRADIENT, gradient, X.columns,
+            weights=weights, regularisation=regularisation, first_step=first_step,
             n_threads=n_threads,
         )  # fmt: skip
         return float(costs[0]), {f"d{name}": view for name, view in self.views(gradient).items()}

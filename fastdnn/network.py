@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import checks, storage
-from .engine import Engine, Matrix
+from .batches import Examples, InMemory, Streamed
+from .checkpoints import Checkpoint
+from .data import Source
+from .engine import CLIPPING_STATES, Engine, Matrix, Regularisation
 from .initialisation import initialise
 from .kernels.activations import ACTIVATIONS
 from .kernels.losses import LOSSES
 from .optimizers import SGD, LearningRate, Optimizer, resolve
-from .scoring import DEFAULT_LOSS, check_pair, cost_and_metric, decide
+from .scoring import DEFAULT_LOSS, check_pair, cost_and_metric, decide, example_weights
 from .training import Callback, DivergenceError, History, Training, Validation
+from .workspace import aligned_zeros
 
 
 class DNN:
@@ -52,6 +57,8 @@ class DNN:
         them: ``net.parameters["W1"][...] = W``.
     history : History or None
         Of the last ``fit``.
+    extra : dict
+        Anything JSON can hold, saved and loaded with the network: names of the classes, say.
 
     Examples
     --------
@@ -98,6 +105,7 @@ class DNN:
         self._state: NDArray[Any] = self._engine.new_state(0)
         self._step = 0
         self.history: History | None = None
+        self.extra: dict[str, Any] = {}
 
     # --- description ------------------------------------------------------------------------
 
@@ -136,7 +144,7 @@ class DNN:
 
     def fit(
         self,
-        X: ArrayLike,
+        X: ArrayLike | Source,
         Y: ArrayLike,
         *,
         epochs: int = 1,
@@ -145,9 +153,14 @@ class DNN:
         learning_rate: float | None = None,
         schedule: Any = None,
         weight_decay: float | None = None,
+        dropout: float | Sequence[float] = 0.0,
+        clip_norm: float | None = None,
+        sample_weight: ArrayLike | None = None,
+        class_weight: str | dict[int, float] | None = None,
         shuffle: bool = True,
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
         early_stopping: int | None = None,
+        checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
         callbacks: Sequence[Callback] = (),
         verbose: int = 0,
         n_threads: int | None = None,
@@ -156,8 +169,9 @@ class DNN:
 
         Parameters
         ----------
-        X : array of shape (n_x, m)
-            Examples are columns.
+        X : array of shape (n_x, m), or fastdnn.data.Source
+            Examples are columns. A source is read block by block, one ahead, and may be larger
+            than memory; its examples are shuffled within blocks, and the blocks among themselves.
         Y : array of shape (n_y, m) or (m,)
             Targets; ``(m,)`` where n_y is 1, or class indices for softmax.
         epochs : int
@@ -173,6 +187,15 @@ class DNN:
             ``epoch -> multiplier``.
         weight_decay : float, optional
             L2 on the weights, never on the biases.
+        dropout : float or sequence of float
+            Probability to drop a unit of a hidden layer, or one for each; kept units are scaled by
+            1 / (1 - p). The masks are a function of seed, step and position.
+        clip_norm : float, optional
+            Scale the gradients of a step down to this Euclidean norm, taken over all of them.
+        sample_weight : array of shape (m,), optional
+            Non-negative factor of each example in cost and gradients, which stay divided by m.
+        class_weight : "balanced" or dict, optional
+            Factor for each class of labels; balanced is m / (classes * examples of the class).
         shuffle : bool
             A new order of the examples every epoch (mini-batches only).
         validation_data : tuple (X, Y), optional
@@ -180,6 +203,9 @@ class DNN:
             afterwards, however the training ended.
         early_stopping : int, optional
             Stop after so many epochs without a lower validation cost.
+        checkpoint : path or Checkpoint, optional
+            Save everything there every minute and at the end, whole or not at all. A training
+            that finds the file goes on from it, to the same bits as if it had never stopped.
         callbacks : sequence of callables
             Called with the history after every epoch; False stops the training.
         verbose : int
@@ -207,18 +233,22 @@ class DNN:
         >>> net.predict(X).tolist()
         [0, 1, 1, 0]
         """
-        examples = self._examples(X)
-        targets = self._targets(Y, examples.columns)
         epochs = checks.whole_number("epochs", epochs)
-        size = examples.columns
-        if batch_size is not None:
-            size = min(size, checks.whole_number("batch_size", batch_size))
         chosen = resolve(optimizer, learning_rate, weight_decay, schedule)
-        self._use(chosen)
+        regularisation = self._regularisation(dropout, clip_norm)
+        examples, size = self._all_examples(X, Y, batch_size, sample_weight, class_weight)
+        validation = self._validation(validation_data, early_stopping)
+        self._use(chosen, CLIPPING_STATES if clip_norm is not None else chosen.n_states)
+        identity = {
+            "network": self.config(),
+            "examples": [self.layer_dims[0], examples.columns],
+            "batch_size": size,
+            "optimizer": repr(chosen),
+            "regularisation": repr(regularisation),
+        }
         training = Training(
             engine=self._engine,
-            X=examples,
-            Y=targets,
+            examples=examples,
             optimizer=chosen,
             rate=LearningRate(chosen.base_learning_rate, chosen.schedule, epochs),
             state=self._state,
@@ -226,8 +256,10 @@ class DNN:
             epochs=epochs,
             batch_size=size,
             rng=self._rng if shuffle else None,
+            regularisation=regularisation,
             n_threads=self._threads(n_threads),
-            validation=self._validation(validation_data, early_stopping),
+            validation=validation,
+            checkpoint=_with_identity(checkpoint, identity),
             callbacks=tuple(callbacks),
             verbose=verbose,
         )
@@ -240,13 +272,58 @@ class DNN:
         finally:
             self._step = training.step
 
-    def _use(self, optimizer: Optimizer) -> None:
+    def _use(self, optimizer: Optimizer, n_states: int) -> None:
         """Keep the optimizer's state if it is the one of the last training, else start anew."""
-        last = self._optimizer
-        if last is None or type(last) is not type(optimizer):
-            self._state = self._engine.new_state(optimizer.n_states)
+        fresh = self._engine.new_state(n_states)
+        if type(self._optimizer) is type(optimizer):
+            known = min(self._state.size, fresh.size)
+            fresh[:known] = self._state[:known]
+        else:
             self._step = 0
+        self._state = fresh
         self._optimizer = optimizer
+
+    def _regularisation(
+        self, dropout: float | Sequence[float], clip_norm: float | None
+    ) -> Regularisation:
+        hidden = len(self.hidden_activations)
+        rates = [dropout] * hidden if np.isscalar(dropout) else list(dropout)  # type: ignore[arg-type]
+        if len(rates) != hidden:
+            raise ValueError(
+                f"dropout has {len(rates)} entries, expected one number or one for each of the "
+                f"{hidden} hidden layers"
+            )
+        rates = [checks.probability("dropout", rate) for rate in rates]
+        if clip_norm is not None:
+            clip_norm = checks.real_number("clip_norm", clip_norm, above=0)
+        return Regularisation(tuple(rates) if any(rates) else (), self.seed, clip_norm)
+
+    def _all_examples(
+        self,
+        X: ArrayLike | Source,
+        Y: ArrayLike,
+        batch_size: int | None,
+        sample_weight: ArrayLike | None,
+        class_weight: str | dict[int, float] | None,
+    ) -> tuple[Examples, int]:
+        """The checked examples, and the number of them in a step."""
+        streamed = isinstance(X, Source) and not isinstance(X, np.ndarray)
+        if streamed:
+            checks.shape("X", np.empty(X.shape, np.void), (self.layer_dims[0], "m"))
+            columns = X.shape[1]
+        else:
+            matrix = self._examples(X)
+            columns = matrix.columns
+        size = columns
+        if batch_size is not None:
+            size = min(size, checks.whole_number("batch_size", batch_size))
+        targets = self._targets(Y, columns)
+        weights = example_weights(sample_weight, class_weight, targets.array(), self.dtype)
+        if streamed:
+            if batch_size is None:
+                raise ValueError("batch_size is needed where X is a source read in blocks")
+            return Streamed(X, targets, weights, size, self.dtype), size
+        return InMemory(matrix, targets, weights), size
 
     def _threads(self, n_threads: int | None) -> int | None:
         given = checks.n_threads(n_threads)
@@ -329,7 +406,7 @@ class DNN:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network to one file (.npz with a JSON header), whole or not at all."""
-        storage.save_model(Path(path), self.config(), self.parameters)
+        storage.save_model(Path(path), self.config(), self.parameters, self.extra)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> DNN:
@@ -340,13 +417,14 @@ class DNN:
         fastdnn.storage.FileFormatError
             If the file is truncated, foreign, or does not describe a network.
         """
-        config, parameters, _ = storage.load_model(Path(path))
+        config, parameters, extra = storage.load_model(Path(path))
         try:
             net = cls(**config)
         except (TypeError, ValueError) as error:
             raise storage.FileFormatError(Path(path), str(error)) from error
         for name, value in parameters.items():
             net.parameters[name][...] = value
+        net.extra = extra
         return net
 
     def __getstate__(self) -> dict[str, Any]:
@@ -359,12 +437,24 @@ class DNN:
             "step": self._step,
             "rng": self._rng,
             "history": self.history,
+            "extra": self.extra,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state["config"])  # type: ignore[misc]
         self._engine.buffer[:] = state["buffer"]
         self._optimizer, self._step = state["optimizer"], state["step"]
-        self._state = self._engine.new_state(0 if self._optimizer is None else self._optimizer.n_states)
+        self._state = aligned_zeros(state["state"].size, self.dtype)
         self._state[:] = state["state"]
-        self._rng, self.history = state["rng"], state["history"]
+        self._rng, self.history, self.extra = state["rng"], state["history"], state["extra"]
+
+
+def _with_identity(
+    checkpoint: str | os.PathLike[str] | Checkpoint | None, identity: dict[str, Any]
+) -> Checkpoint | None:
+    """The checkpoint asked for, which knows the training it belongs to."""
+    if checkpoint is None:
+        return None
+    if not isinstance(checkpoint, Checkpoint):
+        checkpoint = Checkpoint(Path(checkpoint))
+    return replace(checkpoint, identity=identity)

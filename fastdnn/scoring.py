@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from . import checks
 
 # The loss whose gradient with this output is AL - Y; mse for every other output.
 DEFAULT_LOSS = {"sigmoid": "binary_crossentropy", "softmax": "categorical_crossentropy"}
@@ -57,3 +60,55 @@ def cost_and_metric(AL: NDArray[Any], Y: NDArray[Any], loss: str) -> tuple[float
     if spread == 0.0:
         return cost, 1.0 if residual == 0.0 else 0.0
     return cost, 1.0 - residual / spread
+
+
+def example_weights(
+    sample_weight: ArrayLike | None,
+    class_weight: str | Mapping[int, float] | None,
+    Y: NDArray[Any],
+    dtype: np.dtype[Any],
+) -> NDArray[Any] | None:
+    """The factor of each example (m,), or None if every factor is 1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a weight is negative or not finite, or a class is missing or unknown.
+    """
+    m = Y.shape[1]
+    weights: NDArray[Any] | None = None
+    if sample_weight is not None:
+        weights = checks.float_array("sample_weight", sample_weight, dtype=dtype, ndim=1)
+        checks.shape("sample_weight", weights, (m,))
+        checks.finite("sample_weight", weights)
+        if (weights < 0).any():
+            raise ValueError("sample_weight has negative entries, expected numbers >= 0")
+        weights = np.array(weights, dtype)
+    if class_weight is not None:
+        factors = _class_factors(class_weight, Y).astype(dtype)
+        weights = factors if weights is None else weights * factors
+    return weights
+
+
+def _class_factors(
+    class_weight: str | Mapping[int, float], Y: NDArray[Any]
+) -> NDArray[np.float64]:
+    """The factor of each example by its class."""
+    classes = Y.argmax(axis=0) if Y.shape[0] > 1 else (Y[0] > 0.5).astype(np.int64)
+    present, index = np.unique(classes, return_inverse=True)
+    if isinstance(class_weight, str):
+        checks.choice("class_weight", class_weight, ("balanced",))
+        counts = np.bincount(index)
+        return (classes.size / (len(present) * counts))[index]
+    if not isinstance(class_weight, Mapping):
+        raise TypeError(
+            f"class_weight is {class_weight!r:.60}, expected 'balanced' or a dict of factors"
+        )
+    missing = [int(label) for label in present if label not in class_weight]
+    if missing:
+        raise ValueError(f"class_weight has no entry for class {missing[0]}")
+    factors = [
+        checks.real_number(f"class_weight[{label}]", class_weight[label], at_least=0)
+        for label in present.tolist()
+    ]
+    return np.array(factors)[index]

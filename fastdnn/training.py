@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .engine import Engine, Matrix
+from .batches import Block, Examples
+from .checkpoints import Checkpoint, Saver
+from .engine import PLAIN, Engine, Regularisation
 from .optimizers import Constant, LearningRate, Optimizer
 
 # A compiled call should last about this long; Ctrl-C is served between calls.
@@ -45,7 +47,7 @@ class History:
         Epoch (from 0) whose parameters had the lowest validation cost; they are in place.
     stopped_early, interrupted : bool
     seconds : float
-        Time of the training, of which ``compile_seconds`` went into compiling kernels.
+        Time of this call of ``fit``, of which ``compile_seconds`` went into compiling kernels.
     """
 
     cost: list[float] = field(default_factory=list)
@@ -82,12 +84,11 @@ class Validation:
 class Training:
     """One call of ``fit``: the state of its loop.
 
-    X, Y hold all examples; ``state`` is the optimizer's, ``step`` the steps it has seen.
+    ``state`` is the optimizer's, ``step`` the number of steps it has seen.
     """
 
     engine: Engine
-    X: Matrix
-    Y: Matrix
+    examples: Examples
     optimizer: Optimizer
     rate: LearningRate
     state: NDArray[Any]
@@ -95,37 +96,55 @@ class Training:
     epochs: int
     batch_size: int
     rng: np.random.Generator | None  # shuffles; None keeps the order
+    regularisation: Regularisation = PLAIN
     n_threads: int | None = None
     validation: Validation | None = None
+    checkpoint: Checkpoint | None = None
     callbacks: Sequence[Callback] = ()
     verbose: int = 0
     history: History = field(default_factory=History)
+    best: Best | None = None
+    _seconds_per_step: float = 0.0
 
     def run(self) -> History:
         """Train; the parameters are those of the last completed step, or the best ones."""
         started = time.perf_counter()
+        self.engine.compile(n_threads=self.n_threads)
+        self.history.compile_seconds = time.perf_counter() - started
+        if self.validation is not None:
+            self.best = Best(self.engine)
+        saver = Saver(self.checkpoint) if self.checkpoint is not None else None
+        if saver is not None:
+            saver.restore(self)
         progress = _Progress(self) if self.verbose else None
-        best = _Best(self.engine) if self.validation else None
         try:
             while self.history.epochs < self.epochs and not self.history.stopped_early:
                 self._epochs()
-                if best is not None:
-                    self._validate(best)
-                for callback in self.callbacks:
-                    if callback(self.history) is False:
-                        self.history.stopped_early = True
+                self._after_epoch()
+                if saver is not None and saver.due(self.history.epochs):
+                    saver.save(self)
                 if progress is not None:
                     progress.update()
+            if saver is not None:
+                saver.save(self)
         except KeyboardInterrupt:
             self.history.interrupted = True
             raise
         finally:
-            if best is not None:
-                best.restore()
-            self.history.seconds += time.perf_counter() - started
+            if self.best is not None:
+                self.best.restore()
+            self.history.seconds = time.perf_counter() - started
             if progress is not None:
                 progress.close()
         return self.history
+
+    def _after_epoch(self) -> None:
+        """Validation and callbacks, each if asked for."""
+        if self.best is not None:
+            self._validate(self.best)
+        for callback in self.callbacks:
+            if callback(self.history) is False:
+                self.history.stopped_early = True
 
     @property
     def _watched(self) -> bool:
@@ -140,37 +159,37 @@ class Training:
         """One epoch; or, of the full batch and unwatched, as many as fit into one call."""
         epoch = self.history.epochs
         rate = self.rate.at(epoch)
-        if self.batch_size < self.X.columns:
-            cost = self._batches(rate)
-            self.history.cost.append(cost)
-            self.history.learning_rate.append(rate)
-        else:
+        whole = self.batch_size >= self.examples.columns and not self.examples.streamed
+        if whole:
             count = 1 if self._watched else self.epochs - epoch
-            count = min(count, self._steps_per_call())
-            starts = np.full(count, -1, np.int64)
+            starts = np.full(min(count, self._steps_per_call()), -1, np.int64)
             starts[0] = 0
-            costs = self._steps(starts, rate, self.batch_size, None)
+            (block,) = self.examples.epoch(None)
+            costs = self._steps(block, starts, rate, self.batch_size)
             self.history.cost.extend(costs.tolist())
             self.history.learning_rate.extend([rate] * len(costs))
+        else:
+            total = sum(self._batches(block, rate) for block in self.examples.epoch(self.rng))
+            self.history.cost.append(total / self.examples.columns)
+            self.history.learning_rate.append(rate)
         if self.validation is None:
             self.rate.observe(self.history.cost[-1])
 
-    def _batches(self, rate: float) -> float:
-        """One epoch of mini-batches; the mean cost over its examples."""
-        m = self.X.columns
-        order = self.rng.permutation(m) if self.rng is not None else None
+    def _batches(self, block: Block, rate: float) -> float:
+        """All mini-batches of a block; returns the sum of the costs of its examples."""
+        m = block.X.columns
         starts = np.arange(0, m - self.batch_size + 1, self.batch_size, dtype=np.int64)
         total = 0.0
         first = 0
         while first < len(starts):
             some = starts[first : first + self._steps_per_call()]
-            total += float(self._steps(some, rate, self.batch_size, order).sum()) * self.batch_size
+            total += float(self._steps(block, some, rate, self.batch_size).sum()) * self.batch_size
             first += len(some)
         rest = m - len(starts) * self.batch_size
         if rest:
             start = np.array([m - rest], np.int64)
-            total += float(self._steps(start, rate, rest, order)[0]) * rest
-        return total / m
+            total += float(self._steps(block, start, rate, rest)[0]) * rest
+        return total
 
     def _steps_per_call(self) -> int:
         """Steps that take about CALL_SECONDS at the pace so far."""
@@ -178,32 +197,24 @@ class Training:
             return 1
         return max(1, min(1_000_000, int(CALL_SECONDS / self._seconds_per_step)))
 
-    _seconds_per_step: float = 0.0
-
     def _steps(
-        self,
-        starts: NDArray[np.int64],
-        rate: float,
-        examples: int,
-        order: NDArray[np.int64] | None,
+        self, block: Block, starts: NDArray[np.int64], rate: float, examples: int
     ) -> NDArray[np.float64]:
         """Compiled steps at one learning rate; raises if they diverge."""
         count = len(starts)
-        coefficients = self.optimizer.coefficients(
-            self.step + 1, count, rate, self.engine.dtype
-        )
+        coefficients = self.optimizer.coefficients(self.step + 1, count, rate, self.engine.dtype)
         began = time.perf_counter()
         done, costs = self.engine.steps(
-            self.X, self.Y, starts, coefficients, self.optimizer.code, self.state, examples,
-            order=order, n_threads=self.n_threads,
+            block.X, block.Y, starts, coefficients, self.optimizer.code, self.state, examples,
+            order=block.order, weights=block.weights, regularisation=self.regularisation,
+            first_step=self.step, n_threads=self.n_threads,
         )  # fmt: skip
+        # A call that was interrupted by other work must not make the next ones short for long.
         pace = (time.perf_counter() - began) / count
-        # The first call may have compiled; a growing count finds the pace within a few calls.
         known = self._seconds_per_step
         self._seconds_per_step = pace if known == 0.0 else min(pace, 2 * known)
         self.step += done
         if done < count:
-            self.history.cost.extend(costs[:done].tolist() if order is None else [])
             raise DivergenceError(self._divergence(rate, costs[done]))
         return costs
 
@@ -215,7 +226,7 @@ class Training:
             "Try a smaller learning rate, or scale the inputs."
         )
 
-    def _validate(self, best: _Best) -> None:
+    def _validate(self, best: Best) -> None:
         assert self.validation is not None
         cost, metric = self.validation.score()
         history = self.history
@@ -229,26 +240,30 @@ class Training:
             history.stopped_early = True
 
 
-class _Best:
+class Best:
     """The parameters with the lowest validation cost so far."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.cost = math.inf
-        self.buffer: NDArray[Any] | None = None
+        self.kept = False
+        self.buffer = np.empty_like(engine.buffer)
 
     def offer(self, cost: float) -> bool:
+        """Keep the present parameters if ``cost`` is the lowest."""
         if not cost < self.cost:
             return False
-        self.cost = cost
-        if self.buffer is None:
-            self.buffer = self.engine.buffer.copy()
-        else:
-            self.buffer[:] = self.engine.buffer
+        self.keep(cost, self.engine.buffer)
         return True
 
+    def keep(self, cost: float, parameters: NDArray[Any]) -> None:
+        """Keep ``parameters``, whose validation cost is ``cost``."""
+        self.cost, self.kept = cost, True
+        self.buffer[:] = parameters
+
     def restore(self) -> None:
-        if self.buffer is not None:
+        """Put the best parameters back in place."""
+        if self.kept:
             self.engine.buffer[:] = self.buffer
 
 

@@ -185,6 +185,7 @@ def plan_forward(
         value_panel = _padded(n_out, lanes) * width
         values = places.take(members * group * value_panel)
         row[step.OUTPUT], row[step.OUTPUT_PANEL] = values, value_panel
+        row[step.KEEP] = 0
         if _packs(n_in, n_out, examples, dtype):
             row[step.PACKED] = places.take(n_in * n_out)
     shape[step.LAYERS], shape[step.EXAMPLES], shape[step.PANELS] = len(pairs), examples, panels

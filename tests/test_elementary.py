@@ -18,6 +18,7 @@ from fastdnn.kernels.simd import (
     put,
     store_up_to,
 )
+from fastdnn.kernels.target import TARGET
 
 pytestmark = pytest.mark.kernels
 
@@ -95,10 +96,13 @@ EXACT_FUNCTIONS = {
     TANH: np.tanh,
 }
 
-# The specification demands 2 for exp, sigmoid and tanh. The plain-Python twins are NumPy's.
-MAX_ULP = {EXP: 1.1, SIGMOID: 1.1, TANH: 1.1, LOG: 2.5, LOG1P: 2.5} if JIT else dict.fromkeys(
-    EXACT_FUNCTIONS, 4.0
-)  # fmt: skip
+# The specification demands 2 for exp, sigmoid and tanh. Without a fused multiply-add the residual
+# of a quotient is rounded, which costs half an ulp. The plain-Python twins are NumPy's.
+if JIT:
+    BOUND = 1.1 if TARGET.fused_multiply_add else 2.0
+    MAX_ULP = {EXP: 1.1, SIGMOID: BOUND, TANH: BOUND, LOG: 2.5, LOG1P: 2.5}
+else:
+    MAX_ULP = dict.fromkeys(EXACT_FUNCTIONS, 4.0)
 
 
 def exact_values(function, x):
@@ -178,12 +182,13 @@ def test_error_in_ulp(function, dtype):
 @each_measurable_dtype
 @each_function
 def test_a_wrong_digit_would_show(function, dtype):
-    """Three steps beside the rounded value break every bound, at every point."""
+    """A few steps beside the rounded value break every bound, at every point."""
     x = points(function, dtype)
     exact = exact_values(function, x)
-    wrong = exact.astype(dtype)
-    for _ in range(5 if MAX_ULP[function] > 3 else 3):
-        wrong = step_towards(INF, wrong)
+    with np.errstate(over="ignore"):
+        wrong = exact.astype(dtype)
+    for _ in range(int(MAX_ULP[function] + 0.5) + 1):
+        wrong = np.copysign(step_towards(INF, np.abs(wrong)), wrong)
     finite = np.isfinite(wrong)
     assert finite.sum() > x.size / 4
     assert (ulp_errors(wrong, exact)[finite] > MAX_ULP[function]).all()
@@ -208,7 +213,9 @@ def test_any_number_of_elements(dtype):
         with fenced() as allocate:
             out = allocate(np.zeros_like(x))
             evaluate_vectors(SIGMOID, out, allocate(x))
-            assert_same(out, np.concatenate([evaluated(SIGMOID, x[i : i + 1]) for i in range(count)]))
+            assert_same(
+                out, np.concatenate([evaluated(SIGMOID, x[i : i + 1]) for i in range(count)])
+            )
 
 
 # --- special values -------------------------------------------------------------------------------
@@ -260,7 +267,9 @@ def test_exp_overflows_at_the_largest_number(dtype):
 
 
 @each_dtype
-@pytest.mark.parametrize(("function", "bottom"), [(SIGMOID, 0), (TANH, -1)], ids=["sigmoid", "tanh"])
+@pytest.mark.parametrize(
+    ("function", "bottom"), [(SIGMOID, 0), (TANH, -1)], ids=["sigmoid", "tanh"]
+)
 def test_monotone_ends(function, bottom, dtype):
     """Never beyond 0 and 1 (-1 and 1), and reached in the end."""
     x = np.sort(points(function, dtype))

@@ -115,7 +115,9 @@ def vector_table(dtype):
 
 
 @each_dtype
-@pytest.mark.parametrize("row", range(len(VECTOR_OPERATIONS)), ids=lambda i: VECTOR_OPERATIONS[i][0])
+@pytest.mark.parametrize(
+    "row", range(len(VECTOR_OPERATIONS)), ids=lambda i: VECTOR_OPERATIONS[i][0]
+)
 def test_operation_on_vectors(dtype, row):
     out, operands = vector_table(dtype)
     with np.errstate(all="ignore"):
@@ -173,7 +175,7 @@ def test_fma_rounds_once_where_the_processor_can(dtype):
     assert_same(out[7], np.full(count, expected, dtype))
 
 
-# --- loads, stores and their edges -----------------------------------------------------------------
+# --- loads, stores and their edges ----------------------------------------------------------------
 
 
 @kernel

@@ -139,13 +139,13 @@ def activate_run(code, A, Z, count):
 
 
 @routine
-def backward_run(code, dZ, dA, A, count):
-    """dZ = dA g'(Z) over ``count`` consecutive elements, with A = g(Z); dZ may be dA."""
+def backward_run(code, dZ, dA, A, scale, count):
+    """dZ = dA g'(Z) over ``count`` consecutive elements, with g(Z) = scale A; dZ may be dA."""
     out_of_line()
     width = lanes(A)
     for i in range(0, count, width):
         d = load_up_to(at(dA, i), count - i)
-        a = load_up_to(at(A, i), count - i)
+        a = load_up_to(at(A, i), count - i) * scale
         store_up_to(at(dZ, i), backward1(code, d, a), count - i)
 
 

@@ -63,7 +63,7 @@ def member_forward(member, counters, team, shape, layers, parameters, work, x, o
             else:
                 pack_strided(target, source, shape[X_ROW], shape[X_COLUMN], n_in, columns, width)
         for layer in range(shape[LAYERS]):
-            forward_layer(work, parameters, shape, layers, layer, slot, panels)
+            forward_layer(work, parameters, shape, layers, layer, slot, panels, 0)
         for i in range(panels):
             start = (panel + i) * width
             A = pointer(work, layers[last, OUTPUT] + (slot + i) * layers[last, OUTPUT_PANEL])

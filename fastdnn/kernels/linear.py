@@ -7,6 +7,7 @@ what follows the product done on each tile while it is in the first-level cache.
 from __future__ import annotations
 
 from .activations import activate_run, backward_run
+from .dropout import drop_run
 from .jit import routine
 from .microkernels import ADD, SET, SET_BIAS, TILE_ROWS, multiply_tile
 from .simd import at, out_of_line
@@ -35,12 +36,13 @@ def tile_start(tile, tiles, rows):
 @routine
 def multiply_panels(
     out, out_panel, left, left_row, left_k, packed, right, right_panel, bias, first_mode,
-    rows, k_count, panels, width, vectors, epilogue, code, values,
+    rows, k_count, panels, width, vectors, epilogue, code, values, key, keep, first_panel,
 ):  # fmt: skip
     """out = left @ right (+ bias) for ``panels`` panels; then the epilogue, tile by tile.
 
     ACTIVATE applies activation ``code`` to out; BACKWARD multiplies out with the derivative at
-    ``values``, which is laid out as out is. ``left`` is (rows x k_count) with strides, or packed:
+    ``values``, which is laid out as out is. With a ``keep`` threshold both also drop units by the
+    mask of ``key``, in which out starts at panel ``first_panel``. ``left`` is (rows x k_count) with strides, or packed:
     for each block of k, tile after tile.
     """
     out_of_line()
@@ -63,8 +65,13 @@ def multiply_panels(
                     at(right, panel * right_panel + k * width), width, k_run, 1,
                     mode, 1.0, at(bias, i),
                 )  # fmt: skip
-                if last and epilogue == ACTIVATE:
-                    activate_run(code, at(out, place), at(out, place), height * width)
-                elif last and epilogue == BACKWARD:
-                    d = at(out, place)
-                    backward_run(code, d, d, at(values, place), height * width)
+                if last and epilogue != PLAIN:
+                    run = at(out, place)
+                    position = ((first_panel + panel) * rows + i) * width
+                    if epilogue == ACTIVATE:
+                        activate_run(code, run, run, height * width)
+                    if keep:
+                        drop_run(run, height * width, position, key, keep)
+                    if epilogue == BACKWARD:
+                        scale = keep / 4294967296.0 if keep else 1.0
+                        backward_run(code, run, run, at(values, place), scale, height * width)

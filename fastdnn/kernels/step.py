@@ -15,12 +15,13 @@ The network is a table of integers (``LAYER_FIELDS`` a layer), offsets into two 
 
 from __future__ import annotations
 
-from math import isfinite
+import math
 
 import numpy as np
 from numba import prange
 
 from .activations import SOFTMAX, softmax_columns
+from .dropout import mask_key
 from .jit import kernel, parallel_kernel, routine, stage
 from .linear import ACTIVATE, BACKWARD, K_BLOCK, PLAIN, multiply_panels, tile_count, tile_start
 from .losses import output_error
@@ -28,7 +29,7 @@ from .microkernels import ADD, SET, SET_BIAS, multiply_tile
 from .packing import pack_gather, pack_left, pack_rows, pack_strided, transpose_panel
 from .simd import at, lanes, load, out_of_line, pointer, put, sum_lanes
 from .team import FAILURES, RESULT, atomic_add, atomic_load, meet, share
-from .updates import COEFFICIENTS, update_run
+from .updates import COEFFICIENTS, GRADIENT, sum_of_squares, update_run
 
 # Columns of the layer table.
 (
@@ -39,8 +40,9 @@ from .updates import COEFFICIENTS, update_run
     ERROR,  # panels of dZ, as far apart as those of A
     UNITS, UNITS_PANEL,  # panels of units of A_prev (examples x width): offset and distance
     PACKED, PACKED_T,  # packed W and W^T, or -1
-) = range(14)  # fmt: skip
-LAYER_FIELDS = 14
+    KEEP,  # dropout of A: keep_threshold, or 0
+) = range(15)  # fmt: skip
+LAYER_FIELDS = 15
 
 # Entries of the shape vector.
 (
@@ -52,8 +54,10 @@ LAYER_FIELDS = 14
     X_ROW, X_COLUMN, Y_ROW, Y_COLUMN,  # strides of the arrays that hold all examples
     ORDERED,  # whether `order` picks the examples
     PACKS,  # whether any layer's weights are packed
-) = range(20)  # fmt: skip
-SHAPE_FIELDS = 20
+    CLIP,  # whether gradients are clipped: they are then collected in the last part of the state
+    SEED, FIRST_STEP,  # of the dropout masks
+) = range(23)  # fmt: skip
+SHAPE_FIELDS = 23
 
 # Columns of the table of weight blocks: layer, tiles of rows, panels of units, work before it.
 BLOCK_LAYER, BLOCK_TILE, BLOCK_TILE_END, BLOCK_PANEL, BLOCK_PANEL_END, BLOCK_WORK = range(6)
@@ -80,8 +84,8 @@ def _pack_input(work, shape, layers, x, order, first, panel):
 
 
 @stage
-def _pack_targets(work, shape, layers, y, order, first, panel):
-    """One panel of Y."""
+def _pack_targets(work, shape, layers, y, sample_weights, order, first, panel):
+    """One panel of Y, and of the weights of its examples."""
     width = shape[WIDTH]
     rows = layers[shape[LAYERS] - 1, N_OUT]
     columns = min(width, shape[EXAMPLES] - panel * width)
@@ -93,6 +97,11 @@ def _pack_targets(work, shape, layers, y, order, first, panel):
     else:
         source = pointer(y, start * shape[Y_COLUMN])
         pack_strided(target, source, shape[Y_ROW], shape[Y_COLUMN], rows, columns, width)
+    if shape[WEIGHTS] >= 0:
+        target = pointer(work, shape[WEIGHTS] + panel * width)
+        for j in range(columns):
+            example = order[start + j] if shape[ORDERED] else start + j
+            put(target, j, sample_weights[example])
 
 
 @stage
@@ -105,8 +114,8 @@ def _keep_for_weights(work, shape, layers, layer, panel_pointer, panel):
 
 
 @stage
-def forward_layer(work, parameters, shape, layers, layer, panel, panels):
-    """A = g(W A_prev + b) for ``panels`` panels from ``panel`` on."""
+def forward_layer(work, parameters, shape, layers, layer, panel, panels, key):
+    """A = g(W A_prev + b), with dropout by ``key``, for ``panels`` panels from ``panel`` on."""
     width = shape[WIDTH]
     n_in, n_out, code = layers[layer, N_IN], layers[layer, N_OUT], layers[layer, CODE]
     stride = layers[layer, OUTPUT_PANEL]
@@ -118,7 +127,7 @@ def forward_layer(work, parameters, shape, layers, layer, panel, panels):
     multiply_panels(
         out, stride, left, n_in, 1, packed, right, layers[layer, INPUT_PANEL], bias, SET_BIAS,
         n_out, n_in, panels, width, shape[VECTORS],
-        PLAIN if code == SOFTMAX else ACTIVATE, code, out,
+        PLAIN if code == SOFTMAX else ACTIVATE, code, out, key, layers[layer, KEEP], panel,
     )  # fmt: skip
     if code == SOFTMAX:
         for i in range(panels):
@@ -127,7 +136,7 @@ def forward_layer(work, parameters, shape, layers, layer, panel, panels):
 
 
 @stage
-def _backward_layer(work, parameters, shape, layers, layer, panel, panels):
+def _backward_layer(work, parameters, shape, layers, layer, panel, panels, key):
     """dZ_prev = (W^T dZ) g'(Z_prev) for ``panels`` panels from ``panel`` on."""
     n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
     stride, previous = layers[layer, OUTPUT_PANEL], layers[layer - 1, OUTPUT_PANEL]
@@ -139,17 +148,18 @@ def _backward_layer(work, parameters, shape, layers, layer, panel, panels):
     multiply_panels(
         out, previous, left, 1, n_in, packed, error, stride, left, SET,
         n_in, n_out, panels, shape[WIDTH], shape[VECTORS],
-        BACKWARD, layers[layer - 1, CODE], values,
+        BACKWARD, layers[layer - 1, CODE], values, key, layers[layer - 1, KEEP], panel,
     )  # fmt: skip
 
 
 @stage
-def _examples_phase(work, parameters, shape, layers, partial_costs, panel, panels):
+def _examples_phase(work, parameters, shape, layers, partial_costs, panel, panels, step):
     """Forward, cost, and the errors of all layers, for a group of panels."""
     depth = shape[LAYERS]
     width = shape[WIDTH]
     for layer in range(depth):
-        forward_layer(work, parameters, shape, layers, layer, panel, panels)
+        key = mask_key(shape[SEED], step, layer)
+        forward_layer(work, parameters, shape, layers, layer, panel, panels, key)
         if layer + 1 < depth:
             stride = layers[layer, OUTPUT_PANEL]
             for i in range(panel, panel + panels):
@@ -169,7 +179,8 @@ def _examples_phase(work, parameters, shape, layers, partial_costs, panel, panel
             n_out, width, shape[EXAMPLES] - i * width,
         )  # fmt: skip
     for layer in range(depth - 1, 0, -1):
-        _backward_layer(work, parameters, shape, layers, layer, panel, panels)
+        key = mask_key(shape[SEED], step, layer - 1)
+        _backward_layer(work, parameters, shape, layers, layer, panel, panels, key)
 
 
 @routine
@@ -189,10 +200,10 @@ def _bias_gradient(out, error, error_panel, rows, panels, width, scale):
 
 
 @stage
-def _weights_block(work, parameters, state, shape, layers, block, coefficients, scratch):
-    """dW (and db) of one block of weights over all examples, then its update.
+def _block_gradient(work, shape, layers, block, scratch):
+    """dW of one block of weights over all examples, into ``scratch``.
 
-    Returns whether all updated parameters are finite.
+    Rows of the block are whole panels of units apart.
     """
     layer = block[BLOCK_LAYER]
     n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
@@ -200,10 +211,8 @@ def _weights_block(work, parameters, state, shape, layers, block, coefficients, 
     scale = 1.0 / shape[EXAMPLES]
     tiles = tile_count(n_out)
     row = tile_start(block[BLOCK_TILE], tiles, n_out)
-    row_end = tile_start(block[BLOCK_TILE_END], tiles, n_out)
-    column = block[BLOCK_PANEL] * unit_width
-    columns = min(block[BLOCK_PANEL_END] * unit_width, n_in) - column
-    stride = (block[BLOCK_PANEL_END] - block[BLOCK_PANEL]) * unit_width
+    first = block[BLOCK_PANEL]
+    stride = (block[BLOCK_PANEL_END] - first) * unit_width
     error_panel = layers[layer, OUTPUT_PANEL]
     error = pointer(work, layers[layer, ERROR])
     lane = lanes(error)
@@ -211,34 +220,97 @@ def _weights_block(work, parameters, state, shape, layers, block, coefficients, 
     for panel in range(0, shape[PANELS], run):
         blocks = min(run, shape[PANELS] - panel)
         mode = SET if panel == 0 else ADD
-        for q in range(block[BLOCK_PANEL], block[BLOCK_PANEL_END]):
+        for q in range(first, block[BLOCK_PANEL_END]):
             vectors = min(unit_width, n_in - q * unit_width + lane - 1) // lane
             right = pointer(work, layers[layer, UNITS] + q * layers[layer, UNITS_PANEL]
                             + panel * width * unit_width)  # fmt: skip
             for tile in range(block[BLOCK_TILE], block[BLOCK_TILE_END]):
                 i = tile_start(tile, tiles, n_out)
                 height = tile_start(tile + 1, tiles, n_out) - i
-                target = at(scratch, (i - row) * stride + q * unit_width - column)
+                target = at(scratch, (i - row) * stride + (q - first) * unit_width)
                 multiply_tile(
                     height, vectors, target, stride,
                     at(error, panel * error_panel + i * width), width, 1, error_panel,
                     right, unit_width, width, blocks, mode, scale, target,
                 )  # fmt: skip
-    code, states = shape[OPTIMIZER], shape[STATE_SIZE]
-    finite = True
-    for i in range(row_end - row):
+
+
+@stage
+def _weights_block(
+    work, parameters, state, shape, layers, block, coefficients, scratch, collected, factor
+):  # fmt: skip
+    """Gradient of one block of weights (and biases) over all examples, then its update.
+
+    With clipping a first pass computes and stores the gradient behind the optimizer's state, and a
+    second one, ``collected``, applies it scaled by ``factor``. Returns (all updated parameters are
+    finite, sum of squares of a stored gradient).
+    """
+    layer = block[BLOCK_LAYER]
+    n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
+    tiles = tile_count(n_out)
+    row = tile_start(block[BLOCK_TILE], tiles, n_out)
+    rows = tile_start(block[BLOCK_TILE_END], tiles, n_out) - row
+    column = block[BLOCK_PANEL] * shape[UNIT_WIDTH]
+    columns = min(block[BLOCK_PANEL_END] * shape[UNIT_WIDTH], n_in) - column
+    stride = (block[BLOCK_PANEL_END] - block[BLOCK_PANEL]) * shape[UNIT_WIDTH]
+    size = shape[STATE_SIZE]
+    stores = shape[CLIP] != 0 and not collected
+    code = GRADIENT if stores else shape[OPTIMIZER]
+    first = 2 * size if stores else 0
+    if not collected:
+        _block_gradient(work, shape, layers, block, scratch)
+    finite, squares = True, 0.0
+    for i in range(rows):
         place = layers[layer, W] + (row + i) * n_in + column
-        finite &= update_run(code, True, pointer(parameters, place), at(scratch, i * stride),
-                             pointer(state, place), pointer(state, states + place), columns,
-                             coefficients)  # fmt: skip
+        gradient = pointer(state, 2 * size + place) if collected else at(scratch, i * stride)
+        if stores:
+            squares += sum_of_squares(gradient, columns)
+        finite &= update_run(code, True, pointer(parameters, place), gradient, factor,
+                             pointer(state, first + place), pointer(state, size + place),
+                             columns, coefficients)  # fmt: skip
     if block[BLOCK_PANEL] == 0:
         place = layers[layer, B] + row
-        _bias_gradient(scratch, at(error, row * width), error_panel, row_end - row,
-                       shape[PANELS], width, scale)  # fmt: skip
-        finite &= update_run(code, False, pointer(parameters, place), scratch,
-                             pointer(state, place), pointer(state, states + place),
-                             row_end - row, coefficients)  # fmt: skip
-    return finite
+        gradient = pointer(state, 2 * size + place) if collected else scratch
+        if not collected:
+            width = shape[WIDTH]
+            error = pointer(work, layers[layer, ERROR] + row * width)
+            _bias_gradient(scratch, error, layers[layer, OUTPUT_PANEL], rows, shape[PANELS],
+                           width, 1.0 / shape[EXAMPLES])  # fmt: skip
+        if stores:
+            squares += sum_of_squares(gradient, rows)
+        finite &= update_run(code, False, pointer(parameters, place), gradient, factor,
+                             pointer(state, first + place), pointer(state, size + place),
+                             rows, coefficients)  # fmt: skip
+    return finite, squares
+
+
+@stage
+def _weights_phase(
+    counters, team, meetings, work, parameters, state, shape, layers, blocks, first, end,
+    block_squares, coefficients, scratch, clip_norm,
+):  # fmt: skip
+    """Gradients and updates of this member's blocks; returns the meetings so far."""
+    factor = 1.0
+    for passing in range(2 if shape[CLIP] else 1):
+        collected = passing == 1
+        if collected:
+            total = 0.0
+            for i in range(blocks.shape[0] - 1):
+                total += block_squares[i]
+            # PyTorch's clip_grad_norm_: the 1e-6 keeps a zero gradient from dividing by zero.
+            factor = min(1.0, clip_norm / (math.sqrt(total) + 1e-6))
+        for i in range(first, end):
+            finite, squares = _weights_block(
+                work, parameters, state, shape, layers, blocks[i], coefficients, scratch,
+                collected, factor,
+            )  # fmt: skip
+            if not collected:
+                block_squares[i] = squares
+            if not finite:
+                atomic_add(counters, FAILURES, 1)
+        meetings += 1
+        meet(counters, team, meetings)
+    return meetings
 
 
 @stage
@@ -281,7 +353,7 @@ def _member_blocks(blocks, member, team):
 @stage
 def member_steps(
     member, counters, team, shape, layers, blocks, parameters, state, work, partial_costs,
-    x, y, order, starts, coefficients, costs,
+    block_squares, x, y, sample_weights, order, starts, coefficients, clip_norm, costs,
 ):  # fmt: skip
     """What one member of the team does in ``len(starts)`` steps: see the module.
 
@@ -305,8 +377,9 @@ def member_steps(
             if starts[step] >= 0:
                 for i in range(panel, panel + panels):
                     _pack_input(work, shape, layers, x, order, starts[step], i)
-                    _pack_targets(work, shape, layers, y, order, starts[step], i)
-            _examples_phase(work, parameters, shape, layers, partial_costs, panel, panels)
+                    _pack_targets(work, shape, layers, y, sample_weights, order, starts[step], i)
+            _examples_phase(work, parameters, shape, layers, partial_costs, panel, panels,
+                            shape[FIRST_STEP] + step)  # fmt: skip
         meetings += 1
         meet(counters, team, meetings)
         cost = 0.0
@@ -315,14 +388,13 @@ def member_steps(
         cost /= shape[EXAMPLES]
         if member == 0:
             costs[step] = cost
-        if not isfinite(cost):
+        if not math.isfinite(cost):
             return step
         scalars = pointer(coefficients, step * COEFFICIENTS)
-        for i in range(block_first, block_end):
-            if not _weights_block(work, parameters, state, shape, layers, blocks[i], scalars, scratch):
-                atomic_add(counters, FAILURES, 1)
-        meetings += 1
-        meet(counters, team, meetings)
+        meetings = _weights_phase(
+            counters, team, meetings, work, parameters, state, shape, layers, blocks,
+            block_first, block_end, block_squares, scalars, scratch, clip_norm,
+        )  # fmt: skip
         if atomic_load(counters, FAILURES) > 0:
             return step
     return starts.shape[0]
@@ -331,25 +403,26 @@ def member_steps(
 @kernel
 def steps_serial(
     counters, team, shape, layers, blocks, parameters, state, work, partial_costs,
-    x, y, order, starts, coefficients, costs,
+    block_squares, x, y, sample_weights, order, starts, coefficients, clip_norm, costs,
 ):  # fmt: skip
     """Training steps by the calling thread alone. Returns the number of steps done."""
     return member_steps(
         0, counters, team, shape, layers, blocks, parameters, state, work, partial_costs,
-        x, y, order, starts, coefficients, costs,
+        block_squares, x, y, sample_weights, order, starts, coefficients, clip_norm, costs,
     )  # fmt: skip
 
 
 @parallel_kernel
 def steps_parallel(
     counters, team, shape, layers, blocks, parameters, state, work, partial_costs,
-    x, y, order, starts, coefficients, costs,
+    block_squares, x, y, sample_weights, order, starts, coefficients, clip_norm, costs,
 ):  # fmt: skip
     """Training steps by a team of threads, all of which must run at the same time."""
     for member in prange(team):
         done = member_steps(
             np.int64(member), counters, team, shape, layers, blocks, parameters, state, work,
-            partial_costs, x, y, order, starts, coefficients, costs,
+            partial_costs, block_squares, x, y, sample_weights, order, starts, coefficients,
+            clip_norm, costs,
         )  # fmt: skip
         if np.int64(member) == 0:
             counters[RESULT] = done

@@ -7,6 +7,8 @@ corrections. ``decay`` is false for biases, which are never decayed.
 
 from __future__ import annotations
 
+import numpy as np
+
 from .jit import routine
 from .simd import at, fma, get, lanes, load_up_to, out_of_line, select, splat, sqrt, store_up_to, sum_lanes
 
@@ -28,8 +30,8 @@ COEFFICIENTS = 8
 
 
 @routine
-def update_run(code, decay, w, g, first, second, count, coefficients):
-    """One optimizer step of ``count`` consecutive parameters ``w`` with gradients ``g``.
+def update_run(code, decay, w, g, scale, first, second, count, coefficients):
+    """One optimizer step of ``count`` consecutive parameters ``w`` with gradients ``scale * g``.
 
     ``first`` and ``second`` are the optimizer's state (momentum or first moment; second moment),
     touched only by the optimizers that have it. Returns whether every new parameter is finite; one
@@ -44,7 +46,7 @@ def update_run(code, decay, w, g, first, second, count, coefficients):
     excess = splat(w, 0.0)
     for i in range(0, count, lane):
         left = count - i
-        gradient = load_up_to(at(g, i), left)
+        gradient = load_up_to(at(g, i), left) * scale
         if code == GRADIENT:
             store_up_to(at(first, i), gradient, left)
             continue
@@ -85,3 +87,19 @@ def _direction(code, gradient, first, second, i, left, coefficients):
                  gradient * gradient * get(coefficients, SECOND_SHARE))  # fmt: skip
     store_up_to(at(second, i), square, left)
     return state / fma(sqrt(square), get(coefficients, DENOMINATOR_SCALE), epsilon)
+
+
+@routine
+def sum_of_squares(g, count):
+    """Sum of the squares of a run of gradients, in float64."""
+    out_of_line()
+    lane = lanes(g)
+    total = 0.0
+    part = splat(g, 0.0)
+    for i in range(0, count, lane):
+        gradient = load_up_to(at(g, i), count - i)
+        part = fma(gradient, gradient, part)
+        if (i // lane) % 16 == 15:  # short chains keep float32's rounding small
+            total += np.float64(sum_lanes(part))
+            part = splat(g, 0.0)
+    return total + np.float64(sum_lanes(part))

@@ -1,0 +1,97 @@
+"""Where the examples of an epoch come from: one array in memory, or blocks read ahead from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .data import Source, block_ranges, prefetch
+from .engine import Matrix
+
+# Examples in columns are copied once into rows before shuffled mini-batches are gathered from them,
+# if the copy is not larger than this: a column's elements lie a whole row apart.
+ROW_COPY_BYTES = 48 * 1024 * 1024
+
+# Size of a block read from a file; two are in memory at a time.
+BLOCK_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Block:
+    """Examples in memory, and the order in which to take them (None: as they are)."""
+
+    X: Matrix
+    Y: Matrix
+    weights: NDArray[Any] | None
+    order: NDArray[np.int64] | None
+
+
+class Examples(Protocol):
+    """All examples of a training."""
+
+    columns: int
+    streamed: bool
+
+    def epoch(self, rng: np.random.Generator | None) -> Iterator[Block]:
+        """The blocks of one epoch, shuffled by ``rng`` if there is one."""
+
+
+class InMemory:
+    """Arrays that are there as a whole: one block an epoch, shuffled through indices."""
+
+    streamed = False
+
+    def __init__(self, X: Matrix, Y: Matrix, weights: NDArray[Any] | None) -> None:
+        self.X, self.Y, self.weights = X, Y, weights
+        self.columns = X.columns
+        self._gathered = X
+
+    def epoch(self, rng: np.random.Generator | None) -> Iterator[Block]:
+        """One block; see the class."""
+        if rng is None:
+            yield Block(self.X, self.Y, self.weights, None)
+        else:
+            order = rng.permutation(self.columns)
+            yield Block(self._rows(), self.Y, self.weights, order)
+
+    def _rows(self) -> Matrix:
+        """X with contiguous examples, where that is worth a copy."""
+        X = self._gathered
+        if X.column_stride == 1 and 1 < X.rows and X.flat.nbytes <= ROW_COPY_BYTES:
+            array = X.flat.reshape(X.rows, X.columns)
+            self._gathered = Matrix.of(np.asfortranarray(array), X.flat.dtype)
+        return self._gathered
+
+
+class Streamed:
+    """A source larger than memory: blocks in random order, and examples shuffled within a block."""
+
+    streamed = True
+
+    def __init__(
+        self, source: Source, Y: Matrix, weights: NDArray[Any] | None, batch_size: int, dtype: Any
+    ) -> None:
+        self.source, self.Y, self.weights, self.dtype = source, Y, weights, dtype
+        n_x, self.columns = source.shape
+        examples = max(1, BLOCK_BYTES // (n_x * np.dtype(dtype).itemsize))
+        # Whole batches, so that only an epoch's last block holds a smaller one.
+        self.block = max(1, examples // batch_size) * batch_size
+
+    def epoch(self, rng: np.random.Generator | None) -> Iterator[Block]:
+        """Blocks of the source, the next one being read while one is used."""
+        ranges = block_ranges(self.columns, self.block)
+        if rng is not None:
+            ranges = [ranges[i] for i in rng.permutation(len(ranges))]
+        targets = self.Y.array()
+        with closing(prefetch(self.source, ranges, dtype=self.dtype)) as blocks:
+            for start, stop, rows in blocks:
+                X = Matrix.of(rows.T, self.dtype)
+                Y = Matrix.of(np.ascontiguousarray(targets[:, start:stop]), self.dtype)
+                weights = None if self.weights is None else self.weights[start:stop].copy()
+                order = None if rng is None else rng.permutation(stop - start)
+                yield Block(X, Y, weights, order)

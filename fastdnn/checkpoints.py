@@ -1,0 +1,123 @@
+"""Checkpoints: all that a training needs to go on bit for bit after the process was killed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import checks, storage
+
+if TYPE_CHECKING:
+    from .training import Training
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where and how often to save a training.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        A training that finds the file goes on from it.
+    every_epochs : int, optional
+        Save after so many epochs.
+    every_seconds : float
+        Save when so much time has passed since the last save, at the end of an epoch.
+
+    Examples
+    --------
+    >>> Checkpoint("run.npz", every_epochs=10).every_epochs
+    10
+    """
+
+    path: Path
+    every_epochs: int | None = None
+    every_seconds: float = 60.0
+    identity: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
+        if self.every_epochs is not None:
+            checks.whole_number("every_epochs", self.every_epochs)
+        checks.real_number("every_seconds", self.every_seconds, at_least=0)
+
+
+class Saver:
+    """Saves one training as its checkpoint says, and brings it back."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+        self.last_epoch, self.last_time = 0, time.monotonic()
+
+    def due(self, epoch: int) -> bool:
+        """Whether it is time to save."""
+        every = self.checkpoint.every_epochs
+        if every is not None and epoch - self.last_epoch >= every:
+            return True
+        return time.monotonic() - self.last_time >= self.checkpoint.every_seconds
+
+    def save(self, training: Training) -> None:
+        """Write everything that the rest of the training depends on."""
+        history = training.history
+        header = {
+            "identity": self.checkpoint.identity,
+            "step": training.step,
+            "rate": training.rate.state(),
+            "rng": None if training.rng is None else training.rng.bit_generator.state,
+            "best_epoch": history.best_epoch,
+            "best_cost": training.best.cost if training.best and training.best.kept else None,
+            "stopped_early": history.stopped_early,
+        }
+        arrays = {
+            "parameters": training.engine.buffer,
+            "state": training.state,
+            **{name: np.array(getattr(history, name)) for name in _CURVES},
+        }
+        if training.best is not None and training.best.kept:
+            arrays["best"] = training.best.buffer
+        storage.save_arrays(self.checkpoint.path, header, arrays, kind="checkpoint")
+        self.last_epoch, self.last_time = history.epochs, time.monotonic()
+
+    def restore(self, training: Training) -> bool:
+        """Continue from the file if it exists; raises if it belongs to another training."""
+        path = self.checkpoint.path
+        try:
+            header, arrays = storage.load_arrays(path, kind="checkpoint")
+        except FileNotFoundError:
+            return False
+        try:
+            if header["identity"] != self.checkpoint.identity:
+                raise ValueError(
+                    "it belongs to another network or other arguments of fit; "
+                    "remove it, or choose another path"
+                )
+            self._apply(training, header, arrays)
+        except (KeyError, TypeError, ValueError) as error:
+            raise storage.FileFormatError(path, f"cannot continue from it: {error}") from error
+        self.last_epoch = training.history.epochs
+        return True
+
+    def _apply(self, training: Training, header: dict[str, Any], arrays: dict[str, Any]) -> None:
+        for name, target in (("parameters", training.engine.buffer), ("state", training.state)):
+            if arrays[name].shape != target.shape or arrays[name].dtype != target.dtype:
+                raise ValueError(f"{name} has shape {arrays[name].shape}, expected {target.shape}")
+        training.rate.restore(header["rate"])
+        if training.rng is not None:
+            training.rng.bit_generator.state = header["rng"]
+        training.engine.buffer[:] = arrays["parameters"]
+        training.state[:] = arrays["state"]
+        training.step = checks.whole_number("step", header["step"], at_least=0)
+        history = training.history
+        for name in _CURVES:
+            getattr(history, name)[:] = arrays[name].tolist()
+        history.best_epoch = header["best_epoch"]
+        history.stopped_early = bool(header["stopped_early"])
+        if training.best is not None and header["best_cost"] is not None:
+            training.best.keep(header["best_cost"], arrays["best"])
+
+
+_CURVES = ("cost", "validation_cost", "validation_metric", "learning_rate")

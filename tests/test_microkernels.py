@@ -1,0 +1,238 @@
+"""The micro-kernel: every tile shape, every way to walk its operands, every way to finish."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from kernel_cases import (
+    JIT,
+    Fenced,
+    assert_close,
+    assert_same,
+    assert_survives_guard_pages,
+    each_dtype,
+    edges,
+    fenced,
+    needs_guard_pages,
+    run_python,
+)
+
+from fastdnn.kernels.jit import kernel
+from fastdnn.kernels.microkernels import (
+    ADD,
+    SET,
+    SET_BIAS,
+    TILE_ROWS,
+    TILE_VECTORS,
+    multiply_tile,
+)
+from fastdnn.kernels.simd import lane_count, pointer
+
+pytestmark = pytest.mark.kernels
+
+MODES = (SET, ADD, SET_BIAS)
+each_mode = pytest.mark.parametrize("mode", MODES, ids=["set", "add", "bias"])
+
+
+@kernel
+def tile(
+    rows, vectors, out, out_stride, left, left_row, left_k, left_block,
+    right, right_k, k_count, blocks, mode, scale, bias,
+):  # fmt: skip
+    multiply_tile(
+        rows, vectors, pointer(out, 0), out_stride, pointer(left, 0), left_row, left_k, left_block,
+        pointer(right, 0), right_k, k_count, blocks, mode, scale, pointer(bias, 0),
+    )  # fmt: skip
+
+
+class Tile:
+    """One call: its operands laid out with the given gaps, and what must come out."""
+
+    def __init__(
+        self, dtype, rows, vectors, k_count, blocks=1, *, out_gap=0, right_gap=0, k_first=True,
+        left_gap=0, block_gap=0, mode=SET, scale=1.0, draw=None,
+    ):  # fmt: skip
+        self.shape = rows, vectors, k_count, blocks
+        self.mode, self.scale = mode, scale
+        width, depth = vectors * lane_count(dtype), k_count * blocks
+        draw = draw or np.random.RandomState(rows * 1000 + depth).randn
+        left, right = draw(rows, depth).astype(dtype), draw(depth, width).astype(dtype)
+        before, bias = draw(rows, width).astype(dtype), draw(rows).astype(dtype)
+        self.out_stride, self.right_k = width + out_gap, width + right_gap
+        if k_first:  # W: k contiguous
+            self.left_k, self.left_row = 1, k_count + left_gap
+            self.left_block = rows * self.left_row + block_gap
+        else:  # W^T, packed tiles
+            self.left_k, self.left_row = rows + left_gap, 1
+            self.left_block = k_count * self.left_k + block_gap
+        self.left = self._spread(left, self._left_place)
+        self.right = self._spread(right, lambda k, j: k * self.right_k + j)
+        self.out = self._spread(before, lambda i, j: i * self.out_stride + j)
+        self.bias = bias
+        start = {SET: 0, ADD: before, SET_BIAS: bias[:, None]}[mode]
+        exact = left.astype(np.float64) @ right.astype(np.float64)
+        self.expected = scale * exact + np.asarray(start, np.float64)
+
+    def _left_place(self, i, k):
+        k_count = self.shape[2]
+        return i * self.left_row + k // k_count * self.left_block + k % k_count * self.left_k
+
+    @staticmethod
+    def _spread(matrix, place):
+        """The matrix at its addresses; NaN between them, and nothing after the last."""
+        places = place(*np.indices(matrix.shape))
+        flat = np.full(places.max() + 1, np.nan, matrix.dtype)
+        flat[places] = matrix
+        return flat
+
+    def run(self, allocate):
+        """The tile that was computed; checks that nothing between its rows was written."""
+        rows, vectors, k_count, blocks = self.shape
+        out = allocate(self.out)
+        tile(
+            rows, vectors, out, self.out_stride,
+            allocate(self.left), self.left_row, self.left_k, self.left_block,
+            allocate(self.right), self.right_k, k_count, blocks,
+            self.mode, out.dtype.type(self.scale), allocate(self.bias),
+        )  # fmt: skip
+        width = self.expected.shape[1]
+        places = np.arange(rows)[:, None] * self.out_stride + np.arange(width)
+        between = np.ones(out.size, bool)
+        between[places] = False
+        assert np.isnan(out[between]).all()
+        return out[places]
+
+
+def integers(*shape):
+    """Numbers whose sums of products are exact in any order."""
+    return np.random.RandomState(5).randint(-8, 9, shape)
+
+
+def tile_shapes():
+    """Every (rows, vectors) where that is quick, the edges where it is plain Python."""
+    rows = range(1, TILE_ROWS + 1) if JIT else (1, 2, TILE_ROWS)
+    return list(product(rows, range(1, TILE_VECTORS + 1)))
+
+
+@each_dtype
+@pytest.mark.parametrize("k_first", [True, False], ids=["k-contiguous", "rows-contiguous"])
+@each_mode
+def test_every_tile_shape(dtype, mode, k_first):
+    for rows, vectors in tile_shapes():
+        for k_count in edges(3):
+            case = Tile(dtype, rows, vectors, k_count, mode=mode, k_first=k_first, draw=integers)
+            with fenced() as allocate:
+                assert_same(case.run(allocate), case.expected.astype(dtype))
+
+
+@each_dtype
+@each_mode
+def test_gaps_between_rows_and_blocks(dtype, mode):
+    """Strides larger than what they step over: neither read into nor written to."""
+    gaps = [{}, {"out_gap": 3}, {"right_gap": 5}, {"left_gap": 2}, {"block_gap": 7}]
+    gaps.append({name: 1 for gap in gaps for name in gap})
+    for gap, blocks, k_first in product(gaps, (1, 2, 5), (True, False)):
+        case = Tile(dtype, min(5, TILE_ROWS), 2, 4, blocks, mode=mode, k_first=k_first,
+                    draw=integers, **gap)  # fmt: skip
+        with fenced() as allocate:
+            assert_same(case.run(allocate), case.expected.astype(dtype))
+
+
+@each_dtype
+@each_mode
+@pytest.mark.parametrize("scale", [1.0, -0.1, 0.0])
+def test_scale_applies_to_the_product_only(dtype, mode, scale):
+    case = Tile(dtype, TILE_ROWS, 2, 9, mode=mode, scale=scale)
+    assert_close(case.run(Fenced()), case.expected)
+
+
+@each_dtype
+@pytest.mark.parametrize("k_count", [256, 1000])
+def test_rounding_over_long_sums(dtype, k_count):
+    case = Tile(dtype, TILE_ROWS, 2, k_count)
+    assert_close(case.run(Fenced()), case.expected)
+
+
+@each_dtype
+def test_the_tolerance_sees_one_product_missing(dtype):
+    case = Tile(dtype, TILE_ROWS, 2, 256)
+    assert_close(case.run(Fenced()), case.expected)
+    case.left[0] = 0.0
+    computed = case.run(Fenced())
+    with pytest.raises(AssertionError, match="relative error"):
+        assert_close(computed, case.expected)
+
+
+@each_dtype
+@pytest.mark.needs_jit
+def test_bits_do_not_depend_on_the_tile(dtype):
+    """An element is one chain of multiply-adds: the same in a tile of any shape and any blocks."""
+    lane, depth = lane_count(dtype), 24
+    whole = Tile(dtype, TILE_ROWS, 2, depth)
+    expected = whole.run(Fenced())
+    for rows, vectors in tile_shapes():
+        part = Tile(dtype, TILE_ROWS, 2, depth)
+        part.shape, part.expected = (
+            (rows, vectors, depth, 1),
+            part.expected[:rows, : vectors * lane],
+        )
+        out = part.out.reshape(TILE_ROWS, -1)
+        out[rows:] = np.nan
+        out[:, vectors * lane :] = np.nan
+        assert_same(part.run(Fenced()), expected[:rows, : vectors * lane])
+    for blocks in (2, 3, 8):
+        blocked = Tile(dtype, TILE_ROWS, 2, depth // blocks, blocks)
+        assert_same(blocked.run(Fenced()), expected)
+
+
+@each_dtype
+@each_mode
+def test_nan_and_infinity_pass_through(dtype, mode):
+    case = Tile(dtype, 2, 1, 3, mode=mode)
+    lane = lane_count(dtype)
+    case.right[0] = np.nan
+    case.right[lane + 1] = np.inf
+    with np.errstate(invalid="ignore"):
+        out = case.run(Fenced())
+    assert np.isnan(out[:, 0]).all() and np.isinf(out[:, 1]).all()
+    assert np.isfinite(out[:, 2:]).all()
+
+
+# --- guard pages ----------------------------------------------------------------------------------
+
+
+def all_shapes(allocate):
+    """Every tile shape, in every mode, with both ways to walk ``left``."""
+    for dtype, (rows, vectors) in product(("float32", "float64"), tile_shapes()):
+        for mode, k_first, blocks in product(MODES, (True, False), (1, 3)):
+            case = Tile(dtype, rows, vectors, 3, blocks, mode=mode, k_first=k_first, draw=integers)
+            assert_same(case.run(allocate), case.expected.astype(dtype))
+
+
+@needs_guard_pages
+@pytest.mark.needs_jit
+def test_nothing_beyond_the_operands_is_touched():
+    assert_survives_guard_pages("test_microkernels", "all_shapes")
+
+
+@needs_guard_pages
+@pytest.mark.needs_jit
+@pytest.mark.parametrize("at_end", [True, False])
+def test_a_guard_page_catches_one_element_too_many(at_end):
+    """The crash that the guard-page tests rely on: k_count one larger than the operands are."""
+    code = (
+        "from functools import partial\n"
+        "from test_microkernels import Tile\n"
+        "from kernel_cases import guarded\n"
+        "case = Tile('float32', 2, 1, 3)\n"
+        f"case.shape = (2, 1, {4 if at_end else 3}, 1)\n"
+        f"case.left_k = {1 if at_end else -1}\n"
+        "print('ready', flush=True)\n"
+        f"case.run(partial(guarded, at_end={at_end}))\n"
+        "print('survived')\n"
+    )
+    result = run_python(code)
+    assert result.stdout.split() == ["ready"]
+    assert result.returncode < 0, result.stderr  # killed by a signal
