@@ -6,6 +6,7 @@ strides and threads; it knows nothing of epochs, labels or error messages.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from . import dispatch
 from .kernels import inference, step, updates
 from .kernels.dropout import keep_threshold
-from .workspace import ParameterLayout, Plan, aligned_zeros, plan_forward, plan_step
+from .workspace import ParameterLayout, Plan, aligned, aligned_zeros, plan_forward, plan_step
 
 # Workspaces kept for the next call: a full batch, an epoch's last smaller one, and a forward pass.
 _WORKSPACES_KEPT = 3
@@ -125,6 +126,9 @@ class Engine:
         self.layout = ParameterLayout(layer_dims, dtype)
         self.buffer = aligned_zeros(self.layout.size, dtype)
         self._no_weights = np.zeros(0, dtype)
+        self._few_layers = plan_forward(self.layout, codes, 1, 1).layers
+        self._few_scratch = 2 * aligned(max(layer_dims), dtype)
+        self._lock = threading.Lock()  # one call at a time works in the workspaces
         self._workspaces: OrderedDict[tuple[Any, ...], _Workspace] = OrderedDict()
 
     def views(self, buffer: NDArray[Any] | None = None) -> dict[str, NDArray[Any]]:
@@ -138,15 +142,19 @@ class Engine:
         """
         return aligned_zeros(max(1, n_states * self.layout.size), self.dtype)
 
-    def compile(self, *, n_threads: int | None = None) -> None:
-        """Have the kernels of a training step ready, which takes seconds the very first time."""
-        nothing = Matrix.of(np.zeros((self.layout.layer_dims[0], 1), self.dtype), self.dtype)
-        targets = Matrix.of(np.zeros((self.layout.layer_dims[-1], 1), self.dtype), self.dtype)
-        for team in {1, dispatch.threads(n_threads)}:
-            space = self._workspace(("step", 1, team, False))
+    def compile(self, examples: int, *, steps: int = 1, n_threads: int | None = None) -> None:
+        """Have the kernel ready that trains ``steps`` steps of ``examples`` examples.
+
+        It takes seconds the very first time, then the time to read it from the disk.
+        """
+        nothing = np.zeros(0, self.dtype)
+        empty = Matrix(nothing, 0, 0, 0, 0)
+        with self._lock:
+            space = self._workspace(("step", examples, dispatch.threads(n_threads), False))
+            team = dispatch.best_team(space.plan.multiply_adds, repeats=steps, limit=n_threads)
             self._launch(
-                space, team, nothing, targets, np.zeros(0, np.int64),
-                np.zeros(0, self.dtype), self.new_state(0), np.zeros(0), None, None, PLAIN,
+                space, team, empty, empty, np.zeros(0, np.int64), nothing, nothing, np.zeros(0),
+                None, None, PLAIN,
             )  # fmt: skip
 
     def _workspace(self, key: tuple[Any, ...]) -> _Workspace:
@@ -160,7 +168,7 @@ class Engine:
                 )
             else:
                 plan = plan_forward(self.layout, self.codes, examples, members)
-            work = aligned_zeros(plan.work_size, self.dtype)
+            work = plan.new_work(self.dtype)
             found = _Workspace(plan, work, np.zeros(plan.panels), np.zeros(len(plan.blocks)))
             self._workspaces[key] = found
             while len(self._workspaces) > _WORKSPACES_KEPT:
@@ -192,27 +200,28 @@ class Engine:
 
         Step s takes the columns from ``starts[s]`` on, through ``order`` where it is given;
         -1 keeps the examples of the step before. ``weights`` holds a factor for each column of X;
-        ``first_step`` numbers the steps for the dropout masks. Returns the number of steps completed and the
-        cost of each; fewer than asked for means the training diverged.
+        ``first_step`` numbers the steps for the dropout masks. Returns the number of steps
+        completed and the cost of each; fewer than asked for means the training diverged.
         """
-        space = self._workspace(
-            ("step", examples, dispatch.threads(n_threads), weights is not None)
-        )
-        shape = space.plan.shape
-        shape[step.OPTIMIZER] = optimizer
-        shape[step.X_ROW], shape[step.X_COLUMN] = X.row_stride, X.column_stride
-        shape[step.Y_ROW], shape[step.Y_COLUMN] = Y.row_stride, Y.column_stride
-        shape[step.ORDERED] = order is not None
-        shape[step.CLIP] = regularisation.clip_norm is not None
-        shape[step.SEED], shape[step.FIRST_STEP] = regularisation.seed, first_step
-        keep = [keep_threshold(rate) for rate in regularisation.dropout]
-        space.plan.layers[: len(keep), step.KEEP] = keep
-        space.plan.layers[len(keep) :, step.KEEP] = 0
-        costs = np.zeros(len(starts))
-        team = dispatch.best_team(space.plan.multiply_adds, repeats=len(starts), limit=n_threads)
-        done = self._launch(
-            space, team, X, Y, starts, coefficients, state, costs, order, weights, regularisation
-        )
+        with self._lock:
+            space = self._workspace(
+                ("step", examples, dispatch.threads(n_threads), weights is not None)
+            )
+            shape = space.plan.shape
+            shape[step.OPTIMIZER] = optimizer
+            shape[step.X_ROW], shape[step.X_COLUMN] = X.row_stride, X.column_stride
+            shape[step.Y_ROW], shape[step.Y_COLUMN] = Y.row_stride, Y.column_stride
+            shape[step.ORDERED] = order is not None
+            shape[step.CLIP] = regularisation.clip_norm is not None
+            shape[step.SEED], shape[step.FIRST_STEP] = regularisation.seed, first_step
+            keep = [keep_threshold(rate) for rate in regularisation.dropout]
+            space.plan.layers[: len(keep), step.KEEP] = keep
+            space.plan.layers[len(keep) :, step.KEEP] = 0
+            costs = np.zeros(len(starts))
+            team = dispatch.best_team(space.plan.multiply_adds, repeats=len(starts), limit=n_threads)
+            done = self._launch(
+                space, team, X, Y, starts, coefficients, state, costs, order, weights, regularisation
+            )
         return done, costs
 
     def _launch(
@@ -261,15 +270,27 @@ class Engine:
         )  # fmt: skip
         return float(costs[0]), {f"d{name}": view for name, view in self.views(gradient).items()}
 
+    def forward_few(self, X: NDArray[Any]) -> NDArray[Any] | None:
+        """AL for a handful of examples (a C-contiguous array of the network's dtype).
+
+        None if X is not finite: the kernel looks while it reads, others have to say where.
+        """
+        out = np.empty((self.layout.layer_dims[-1], X.shape[1]), self.dtype)
+        scratch = np.empty(self._few_scratch, self.dtype)
+        if inference.forward_few(self._few_layers, self.buffer, scratch, X, out):
+            return out
+        return None
+
     def forward(self, X: Matrix, *, n_threads: int | None = None) -> NDArray[Any]:
         """AL (n_y, m) for the columns of X."""
-        space = self._workspace(("forward", X.columns, dispatch.threads(n_threads), False))
-        shape = space.plan.shape
-        shape[step.X_ROW], shape[step.X_COLUMN] = X.row_stride, X.column_stride
-        out = np.empty((self.layout.layer_dims[-1], X.columns), self.dtype)
-        team = dispatch.best_team(space.plan.multiply_adds, meetings=1, limit=n_threads)
-        dispatch.run(
-            inference.forward_serial, inference.forward_parallel, team,
-            shape, space.plan.layers, self.buffer, space.work, X.flat, out.reshape(-1),
-        )  # fmt: skip
+        with self._lock:
+            space = self._workspace(("forward", X.columns, dispatch.threads(n_threads), False))
+            shape = space.plan.shape
+            shape[step.X_ROW], shape[step.X_COLUMN] = X.row_stride, X.column_stride
+            out = np.empty((self.layout.layer_dims[-1], X.columns), self.dtype)
+            team = dispatch.best_team(space.plan.multiply_adds, meetings=1, limit=n_threads)
+            dispatch.run(
+                inference.forward_serial, inference.forward_parallel, team,
+                shape, space.plan.layers, self.buffer, space.work, X.flat, out.reshape(-1),
+            )  # fmt: skip
         return out

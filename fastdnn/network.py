@@ -18,11 +18,18 @@ from .data import Source
 from .engine import CLIPPING_STATES, Engine, Matrix, Regularisation
 from .initialisation import initialise
 from .kernels.activations import ACTIVATIONS
+from .kernels import updates
 from .kernels.losses import LOSSES
 from .optimizers import SGD, LearningRate, Optimizer, resolve
 from .scoring import DEFAULT_LOSS, check_pair, cost_and_metric, decide, example_weights
 from .training import Callback, DivergenceError, History, Training, Validation
 from .workspace import aligned_zeros
+
+
+# Up to so many examples the network is read once for each of them: less work than a panel.
+FEW_EXAMPLES = 2
+
+_FIRST_EXAMPLE: NDArray[np.int64] = np.zeros(1, np.int64)
 
 
 class DNN:
@@ -362,9 +369,10 @@ class DNN:
         examples = self._examples(X)
         targets = self._targets(Y, examples.columns)
         rate = checks.learning_rate(learning_rate)
+        coefficients = np.zeros(updates.COEFFICIENTS, self.dtype)
+        coefficients[updates.STEP_SIZE] = rate
         done, costs = self._engine.steps(
-            examples, targets, np.zeros(1, np.int64),
-            SGD().coefficients(1, 1, rate, self.dtype), SGD.code, self._engine.new_state(0),
+            examples, targets, _FIRST_EXAMPLE, coefficients, SGD.code, coefficients,
             examples.columns, n_threads=self.n_threads,
         )  # fmt: skip
         if not done:
@@ -378,6 +386,17 @@ class DNN:
 
     def forward(self, X: ArrayLike) -> NDArray[Any]:
         """The network's output AL (n_y, m) for the columns of X."""
+        if (
+            type(X) is np.ndarray
+            and X.dtype == self.dtype
+            and X.ndim == 2
+            and X.shape[0] == self.layer_dims[0]
+            and 0 < X.shape[1] <= FEW_EXAMPLES
+            and X.flags.carray
+        ):
+            AL = self._engine.forward_few(X)
+            if AL is not None:
+                return AL
         return self._engine.forward(self._examples(X), n_threads=self.n_threads)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:

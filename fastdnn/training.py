@@ -109,7 +109,7 @@ class Training:
     def run(self) -> History:
         """Train; the parameters are those of the last completed step, or the best ones."""
         started = time.perf_counter()
-        self.engine.compile(n_threads=self.n_threads)
+        self.engine.compile(self.batch_size, steps=self._steps_an_epoch, n_threads=self.n_threads)
         self.history.compile_seconds = time.perf_counter() - started
         if self.validation is not None:
             self.best = Best(self.engine)
@@ -137,6 +137,11 @@ class Training:
             if progress is not None:
                 progress.close()
         return self.history
+
+    @property
+    def _steps_an_epoch(self) -> int:
+        """Steps that one compiled call can hope for, to choose its twin."""
+        return max(1, self.examples.columns // self.batch_size)
 
     def _after_epoch(self) -> None:
         """Validation and callbacks, each if asked for."""

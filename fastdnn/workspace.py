@@ -104,7 +104,25 @@ class Plan:
 
     @property
     def panels(self) -> int:
+        """Panels of examples."""
         return int(self.shape[step.PANELS])
+
+    def new_work(self, dtype: np.dtype) -> np.ndarray:
+        """The buffer to work in: zeros, and the ones that turn the biases into a column of W.
+
+        Where a layer's inputs do not fill their last vector, the unit after the last one is 1 for
+        every example, in the panels of examples and in the panels of units.
+        """
+        work = aligned_zeros(self.work_size, dtype)
+        width, unit_width = int(self.shape[step.WIDTH]), int(self.shape[step.UNIT_WIDTH])
+        for row in self.layers[self.layers[:, step.ONES] == 1].tolist():
+            n_in, panel_size = row[step.N_IN], row[step.INPUT_PANEL]
+            values = work[row[step.INPUT] : row[step.INPUT] + self.panels * panel_size]
+            values.reshape(self.panels, -1, width)[:, n_in] = 1
+            first = row[step.UNITS] + n_in // unit_width * row[step.UNITS_PANEL]
+            units = work[first : first + row[step.UNITS_PANEL]]
+            units.reshape(-1, unit_width)[:, n_in % unit_width] = 1
+        return work
 
 
 def plan_step(
@@ -145,6 +163,7 @@ def plan_step(
         packs = _packs(n_in, n_out, examples, dtype)
         row[step.PACKED] = places.take(n_in * n_out) if packs else -1
         row[step.PACKED_T] = places.take(n_in * n_out) if packs and i else -1
+        row[step.ONES] = n_in % lanes != 0
 
     blocks, block_size = _weight_blocks(pairs, examples, unit_width)
     weight_bytes = layout.size * dtype.itemsize
@@ -153,7 +172,7 @@ def plan_step(
     shape[step.GROUP] = GROUP_PANELS if weight_bytes > GROUP_BYTES else 1
     shape[step.TARGETS] = places.take(panels * dims[-1] * width)
     shape[step.WEIGHTS] = places.take(panels * width) if weighted else -1
-    shape[step.SCRATCH_SIZE] = aligned(max(block_size, *dims), dtype)
+    shape[step.SCRATCH_SIZE] = aligned(max(block_size, lanes * lanes), dtype)
     shape[step.SCRATCH] = places.take(int(shape[step.SCRATCH_SIZE]) * members)
     shape[step.LOSS], shape[step.STATE_SIZE] = loss, layout.size
     shape[step.PACKS] = bool((layers[:, step.PACKED] >= 0).any())
@@ -185,12 +204,14 @@ def plan_forward(
         value_panel = _padded(n_out, lanes) * width
         values = places.take(members * group * value_panel)
         row[step.OUTPUT], row[step.OUTPUT_PANEL] = values, value_panel
-        row[step.KEEP] = 0
+        row[step.KEEP] = row[step.ONES] = 0
         if _packs(n_in, n_out, examples, dtype):
             row[step.PACKED] = places.take(n_in * n_out)
     shape[step.LAYERS], shape[step.EXAMPLES], shape[step.PANELS] = len(pairs), examples, panels
     shape[step.WIDTH], shape[step.VECTORS], shape[step.GROUP] = width, vectors, group
     shape[step.PACKS] = bool((layers[:, step.PACKED] >= 0).any())
+    shape[step.SCRATCH_SIZE] = aligned(lanes * lanes, dtype)
+    shape[step.SCRATCH] = places.take(int(shape[step.SCRATCH_SIZE]) * members)
     macs = examples * sum(n_in * n_out for n_in, n_out in pairs)
     return Plan(shape, layers, np.zeros((1, step.BLOCK_FIELDS), np.int64), places.size, macs)
 
@@ -218,7 +239,7 @@ def _weight_blocks(
         t, q = next(
             (s for s in sizes if -(-tiles // s[0]) * -(-panels // s[1]) >= wanted), sizes[-1]
         )
-        largest = max(largest, t * TILE_ROWS * q * unit_width)
+        largest = max(largest, t * TILE_ROWS * (q * unit_width + 1))  # weights and biases
         for panel in range(0, panels, q):
             for tile in range(0, tiles, t):
                 tile_end, panel_end = min(tile + t, tiles), min(panel + q, panels)

@@ -29,6 +29,26 @@ DTYPES = ("float32", "float64")
 # |x - r| / |r| over a whole array; r is computed in float64.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
+# Members of a team must all run at once, so there are no more of them than threads; without the JIT
+# there is one.
+_THREADS = numba.config.NUMBA_NUM_THREADS
+each_team = pytest.mark.parametrize(
+    "team",
+    [
+        1,
+        *(
+            pytest.param(
+                team,
+                marks=[
+                    pytest.mark.needs_jit,
+                    pytest.mark.skipif(team > _THREADS, reason=f"Numba has {_THREADS} threads"),
+                ],
+            )
+            for team in (2, 3, 4)
+        ),
+    ],
+)
+
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
 

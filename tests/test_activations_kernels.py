@@ -38,8 +38,8 @@ def activate_run(code, A, Z):
 
 
 @kernel
-def backward_run(code, dZ, dA, A):
-    activations.backward_run(code, pointer(dZ, 0), pointer(dA, 0), pointer(A, 0), A.size)
+def backward_run(code, dZ, dA, A, scale):
+    activations.backward_run(code, pointer(dZ, 0), pointer(dA, 0), pointer(A, 0), scale, A.size)
 
 
 @kernel
@@ -87,7 +87,19 @@ def test_values(name, dtype):
 def test_derivatives(name, dtype):
     Z, dA = drawn(1000, dtype), drawn(1000, dtype, seed=1)
     dZ = np.full_like(Z, 99)
-    backward_run(ACTIVATIONS[name].code, dZ, dA, activated(name, Z))
+    backward_run(ACTIVATIONS[name].code, dZ, dA, activated(name, Z), 1.0)
+    assert_close(dZ, exact(reference.ACTIVATIONS[name].backward, dA, Z))
+
+
+@each_dtype
+@each_activation
+def test_derivatives_of_values_that_dropout_scaled(name, dtype):
+    """With inverted dropout a layer keeps A / (1 - p); the derivative takes it back."""
+    Z, dA = drawn(1000, dtype), drawn(1000, dtype, seed=1)
+    dZ = np.full_like(Z, 99)
+    backward_run(
+        ACTIVATIONS[name].code, dZ, dA, activated(name, Z) / np.dtype(dtype).type(0.8), 0.8
+    )
     assert_close(dZ, exact(reference.ACTIVATIONS[name].backward, dA, Z))
 
 
@@ -97,7 +109,7 @@ def test_derivatives_where_they_are_small(name, dtype):
     """A unit far on the negative side has a small derivative, not one without digits."""
     Z = np.linspace(-14, -8, 200, dtype=dtype)
     dZ = np.zeros_like(Z)
-    backward_run(ACTIVATIONS[name].code, dZ, np.ones_like(Z), activated(name, Z))
+    backward_run(ACTIVATIONS[name].code, dZ, np.ones_like(Z), activated(name, Z), 1.0)
     assert_close(dZ, exact(reference.ACTIVATIONS[name].backward, np.ones_like(Z), Z))
 
 
@@ -107,7 +119,7 @@ def test_no_activation_passes_for_another(dtype):
     Z, dA = drawn(1000, dtype), drawn(1000, dtype, seed=1)
     for name in ELEMENTWISE:
         A, dZ = activated(name, Z), np.zeros_like(Z)
-        backward_run(ACTIVATIONS[name].code, dZ, dA, A)
+        backward_run(ACTIVATIONS[name].code, dZ, dA, A, 1.0)
         for other in set(ELEMENTWISE) - {name}:
             rule = reference.ACTIVATIONS[other]
             assert relative_error(A, exact(rule.function, Z)[0]) > 1e-3
@@ -138,7 +150,7 @@ def test_nan_stays_nan_in_the_derivative(name, dtype):
     dA, A = np.array([NAN, 1.0, NAN], dtype), np.array([0.5, NAN, NAN], dtype)
     dZ = np.zeros_like(A)
     with np.errstate(all="ignore"):
-        backward_run(ACTIVATIONS[name].code, dZ, dA, A)
+        backward_run(ACTIVATIONS[name].code, dZ, dA, A, 1.0)
     assert np.isnan(dZ[0])
     # a derivative that is constant where a > 0 does not look at the value of a
     assert np.isnan(dZ[1]) or name in ("identity", "relu", "leaky_relu")
@@ -150,7 +162,7 @@ def test_derivatives_at_zero(dtype):
     A, dA = np.array([0.0, -0.0], dtype), np.array([5.0, 5.0], dtype)
     for name, expected in (("relu", 0.0), ("leaky_relu", 5.0)):
         dZ = np.ones_like(A)
-        backward_run(ACTIVATIONS[name].code, dZ, dA, A)
+        backward_run(ACTIVATIONS[name].code, dZ, dA, A, 1.0)
         assert_same(dZ, np.full(2, expected, dtype))
 
 
@@ -165,7 +177,7 @@ def run_cases(allocate, dtype, names=ELEMENTWISE):
             Z, dA = drawn(count, dtype), drawn(count, dtype, seed=1)
             A, dZ = np.empty_like(Z), np.empty_like(Z)
             activate_run(code, A, Z)
-            backward_run(code, dZ, dA, A)
+            backward_run(code, dZ, dA, A, 1.0)
             out, source = allocate(np.zeros_like(Z)), allocate(Z)
             activate_run(code, out, source)
             assert_same(out, A)
@@ -173,10 +185,10 @@ def run_cases(allocate, dtype, names=ELEMENTWISE):
             activate_run(code, source, source)
             assert_same(source, A)
             back, errors = allocate(np.zeros_like(Z)), allocate(dA)
-            backward_run(code, back, errors, out)
+            backward_run(code, back, errors, out, 1.0)
             assert_same(back, dZ)
             assert_same(errors, dA)
-            backward_run(code, errors, errors, out)
+            backward_run(code, errors, errors, out, 1.0)
             assert_same(errors, dZ)
             assert_same(out, A)
 

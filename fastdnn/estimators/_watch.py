@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fastdnn.network import DNN
 from fastdnn.training import History
 
 # The adaptive learning rate is divided by 5 each time the training stalls, until it is this small.
@@ -20,25 +17,25 @@ SMALLEST_RATE = 1e-6
 
 @dataclass
 class Rate:
-    """Multiplier of `learning_rate_init` in every epoch.
+    """Multiplier of `learning_rate_init` in every epoch of one fit.
 
     Parameters
     ----------
-    power_t : float
-        The multiplier falls as (t + 1)^-power_t, t the examples seen before the epoch; 0 keeps it.
-    adaptive : bool
-        Whether `reduce` divides the rate, or the training has to stop.
     initial : float
         `learning_rate_init`.
+    power_t : float
+        The multiplier falls as (t + 1)^-power_t with t the examples seen so far; 0 keeps it.
+    adaptive : bool
+        Whether `reduce` may divide the rate.
     factor : float
-        What is left of it after the divisions so far.
+        What earlier divisions have left.
     seen, examples : int
         Examples seen before the fit, and in each of its epochs.
     """
 
+    initial: float
     power_t: float
     adaptive: bool
-    initial: float
     factor: float
     seen: int
     examples: int
@@ -46,10 +43,10 @@ class Rate:
     def __call__(self, epoch: int) -> float:
         """Multiplier of an epoch; epochs count from 0."""
         seen = self.seen + epoch * self.examples
-        return self.factor * (seen + 1.0) ** -self.power_t
+        return self.factor / float((seen + 1.0) ** self.power_t)
 
     def reduce(self) -> bool:
-        """Divide the rate, or say no where it is constant or small enough already."""
+        """Divide the rate; False where it is not adaptive, or small enough already."""
         if not self.adaptive or self.initial * self.factor <= SMALLEST_RATE:
             return False
         self.factor /= ADAPTIVE_DIVISOR
@@ -58,46 +55,87 @@ class Rate:
 
 @dataclass
 class Validation:
-    """Held-out examples: ``score()`` gives the present network's loss and score on them."""
+    """Held-out examples: ``score()`` gives the loss and the score of the network on them."""
 
     score: Callable[[], tuple[float, float]]
-    stops: bool  # whether the score, and not the training loss, decides when to stop
+    decides: bool  # whether the score, and not the training loss, says when to stop
 
 
 class Watch:
-    """Callback of one fit of ``estimator``; keeps its fitted attributes up to date.
+    """Callback of one fit: keeps the estimator's fitted attributes up to date, and stops it.
 
-    An epoch without an improvement by ``tol`` is counted; more than ``n_iter_no_change`` in a row
-    end the training. The L2 term of the loss is that of the weights after the epoch.
+    An epoch that does not improve by ``tol`` counts as stalled; more than ``n_iter_no_change`` of
+    them in a row end the training. The loss includes the L2 term ``l2 / 2 * sum(W^2)``, taken
+    after the epoch.
     """
 
     def __init__(
         self, estimator: Any, rate: Rate, l2: float, validation: Validation | None
     ) -> None:
-        self.estimator = estimator
-        self.rate = rate
-        self.validation = validation
+        self.estimator, self.rate, self.validation = estimator, rate, validation
         self.converged = False
-        net: DNN = estimator.network_
-        self._parameters = net.parameters
-        weights = [value for name, value in net.parameters.items() if name[0] == "W"]
-        self._weights: list[NDArray[Any]] = [W.reshape(-1) for W in weights] if l2 else []
-        self._l2 = l2
-        # What a warm start brings along is the best so far.
-        self._best = self._copy() if validation else {}
+        self._parameters = estimator.network_.parameters
+        weights = [value for name, value in self._parameters.items() if name[0] == "W"]
+        self._weights = [W.reshape(-1) for W in weights] if l2 else []
+        self._half_l2 = 0.5 * l2
+        # The parameters that a warm start begins with are the best so far.
+        self._best = {k: v.copy() for k, v in self._parameters.items()} if validation else {}
 
     def __call__(self, history: History) -> bool:
         """Take note of an epoch; False ends the training."""
         fitted = self.estimator
         loss = history.cost[-1]
         if self._weights:
-            loss += 0.5 * self._l2 * float(sum(np.dot(w, w) for w in self._weights))
+            loss += self._half_l2 * float(sum(np.dot(w, w) for w in self._weights))
         fitted.n_iter_ += 1
         fitted.t_ += self.rate.examples
         fitted.loss_ = loss
         fitted.loss_curve_.append(loss)
-        if fitted.verbose:
-            print(f"Iteration {fitted.n_iter_}, loss = {loss:.8f}")
-        stalled = loss > fitted.best_loss - fitted.tol
-        fitted.best_loss = min(loss, fitted.best_loss)
-        return not stalled
+        self._say(f"Iteration {fitted.n_iter_}, loss = {loss:.8f}")
+        stalled = self._validate() if self.validation is not None else False
+        if fitted.best_loss_ is not None:
+            stalled = loss > fitted.best_loss_ - fitted.tol
+            fitted.best_loss_ = min(loss, fitted.best_loss_)
+        fitted._no_improvement_count = fitted._no_improvement_count + 1 if stalled else 0
+        return fitted._no_improvement_count <= fitted.n_iter_no_change or self._goes_on()
+
+    def _validate(self) -> bool:
+        """Score the held-out examples, keep the best parameters; True for no improvement."""
+        assert self.validation is not None
+        fitted = self.estimator
+        loss, score = self.validation.score()
+        fitted.validation_loss_curve_.append(loss)
+        fitted.validation_scores_.append(score)
+        self._say(f"Validation score: {score:f}")
+        stalled = score < fitted.best_validation_score_ + fitted.tol
+        if score > fitted.best_validation_score_:
+            fitted.best_validation_score_ = score
+            for name, best in self._best.items():
+                best[...] = self._parameters[name]
+        return bool(stalled)
+
+    def _goes_on(self) -> bool:
+        """Whether a lower learning rate gives a stalled training another chance."""
+        fitted = self.estimator
+        what = "Training loss" if fitted.best_loss_ is not None else "Validation score"
+        message = (
+            f"{what} did not improve more than tol={fitted.tol:f} for "
+            f"{fitted.n_iter_no_change} consecutive epochs."
+        )
+        if self.rate.reduce():
+            fitted._no_improvement_count = 0
+            rate = self.rate.initial * self.rate.factor
+            self._say(f"{message} Setting learning rate to {rate:f}")
+            return True
+        self._say(f"{message} Stopping.")
+        self.converged = True
+        return False
+
+    def restore_best(self) -> None:
+        """Put the parameters of the best validation score in place, if there was validation."""
+        for name, best in self._best.items():
+            self._parameters[name][...] = best
+
+    def _say(self, message: str) -> None:
+        if self.estimator.verbose:
+            print(message)

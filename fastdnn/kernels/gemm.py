@@ -4,7 +4,7 @@
 
 The columns of ``right`` are cut into panels, the rows of ``left`` into tiles. A member of the team
 takes a share of the tiles, panel after panel, and nobody else writes to them; k runs in blocks of
-``K_BLOCK``. Every element is thus the same chain of multiply-adds whoever computes it and whether
+``K_RUN``. Every element is thus the same chain of multiply-adds whoever computes it and whether
 operands are packed or read in place: results are bit-identical for any team.
 
 A product with very few rows or columns would leave most of a tile unused. It is computed as
@@ -18,17 +18,21 @@ from numba import prange
 
 from .activations import activate1, activate_run
 from .jit import kernel, parallel_kernel, routine, stage
-from .linear import K_BLOCK, tile_start
+from .linear import tile_start
 from .microkernels import ADD, SET, SET_BIAS, TILE_ROWS, multiply_tile
 from .simd import at, fma, get, lane_count, lanes, load, load_up_to, out_of_line, pointer, put
 from .simd import splat, store, store_up_to, sum_lanes, transpose_square
 from .team import meet, share
 
+# Length of a run of k. Longer than that of a training step: ``out`` is a matrix with distant rows,
+# and is fetched once more for each run.
+K_RUN = 384
+
 # Panels of the right operand that a member packs before it passes over them, and tiles of the left
-# operand it passes over while they stay in the second-level cache: 512 and 768 KiB with vectors
+# operand it passes over while they stay in the second-level cache: 576 and 768 KiB with vectors
 # of 64 bytes, half of that with 32.
-GROUP_PANELS = 16
-GROUP_TILES = 48
+GROUP_PANELS = 12
+GROUP_TILES = 32
 
 # Rows or columns up to which a product is computed as scalar products.
 FEW = 4
@@ -60,7 +64,7 @@ def packed_left_size(tiles, k_count, dtype):
 def member_size(panels, k_count, dtype):
     """Elements of one member's own buffer: packed panels, an unfinished tile, a square."""
     lane, width = lane_count(dtype), panel_width(dtype)
-    run = min(K_BLOCK, -(-k_count // lane) * lane)
+    run = min(K_RUN, -(-k_count // lane) * lane)
     return min(panels, GROUP_PANELS) * run * width + TILE_ROWS * width + lane * lane
 
 
@@ -134,11 +138,11 @@ def activate_block(code, A, Z, stride, rows, columns):
 def _pack_left_share(member, team, packed, left, left_row, left_k, m, k_count, tiles, rows, square):
     """This member's tiles of the left operand: for each block of k, tile after tile."""
     lane = lanes(packed)
-    blocks = (k_count + K_BLOCK - 1) // K_BLOCK
+    blocks = (k_count + K_RUN - 1) // K_RUN
     first, end = share(member, team, blocks * tiles)
     for item in range(first, end):
-        tile, k = item % tiles, item // tiles * K_BLOCK
-        run = min(K_BLOCK, k_count - k)
+        tile, k = item % tiles, item // tiles * K_RUN
+        run = min(K_RUN, k_count - k)
         padded = (run + lane - 1) // lane * lane
         i = tile_start(tile, tiles, m)
         pack_lines(
@@ -159,8 +163,8 @@ def _tile_products(
     first, end = share(member, team, panels * tiles)
     for group in range(first // tiles, (end + tiles - 1) // tiles, GROUP_PANELS):
         group_end = min(group + GROUP_PANELS, (end + tiles - 1) // tiles)
-        for k in range(0, k_count, K_BLOCK):
-            run = min(K_BLOCK, k_count - k)
+        for k in range(0, k_count, K_RUN):
+            run = min(K_RUN, k_count - k)
             padded = (run + lane - 1) // lane * lane
             mode = ADD if k > 0 else first_mode
             for panel in range(group, group_end):

@@ -1,14 +1,34 @@
-"""The network forward, for as many examples as there are, in a few panels of working memory."""
+"""The network forward, for as many examples as there are, in a few panels of working memory.
+
+One or two examples are too few to fill a panel: their layers are inner products of the rows of W,
+which run as fast as W can be read.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import prange
 
+from . import elementary
+from .activations import SOFTMAX, activate_run
 from .jit import kernel, parallel_kernel, routine, stage
 from .packing import pack_rows, pack_strided
-from .simd import at, load, out_of_line, pointer, store_first, lanes
+from .simd import (
+    at,
+    fma,
+    get,
+    lanes,
+    load,
+    load_up_to,
+    out_of_line,
+    pointer,
+    put,
+    splat,
+    store_first,
+    sum_lanes,
+)
 from .step import (
+    CODE,
     EXAMPLES,
     GROUP,
     INPUT,
@@ -20,7 +40,11 @@ from .step import (
     OUTPUT_PANEL,
     PACKS,
     PANELS,
+    SCRATCH,
+    SCRATCH_SIZE,
     WIDTH,
+    B,
+    W,
     X_COLUMN,
     X_ROW,
     forward_layer,
@@ -42,9 +66,10 @@ def _unpack(out, stride, panel, rows, columns, width):
 @stage
 def member_forward(member, counters, team, shape, layers, parameters, work, x, out):
     """What one member does: its share of the panels, ``GROUP`` at a time, in its own slots."""
+    scratch = pointer(work, shape[SCRATCH] + member * shape[SCRATCH_SIZE])
     if shape[PACKS]:
         for layer in range(shape[LAYERS]):
-            pack_weights(work, parameters, layers, layer, member, team)
+            pack_weights(work, parameters, layers, layer, member, team, scratch)
         meet(counters, team, 1)
     width, group, examples = shape[WIDTH], shape[GROUP], shape[EXAMPLES]
     last = shape[LAYERS] - 1
@@ -81,3 +106,87 @@ def forward_parallel(counters, team, shape, layers, parameters, work, x, out):
     """The same by a team of threads."""
     for member in prange(team):
         member_forward(np.int64(member), counters, team, shape, layers, parameters, work, x, out)
+
+
+# Rows of W whose inner products are taken together: enough chains of multiply-adds to keep the
+# processor busy while one of them waits.
+_ROWS_TOGETHER = 8
+
+
+@routine
+def _inner_products(out, W, x, b, rows, count):
+    """out[i] = W[i, :] x + b[i]; beyond the last row, the last one again."""
+    out_of_line()
+    lane = lanes(W)
+    for i in range(0, rows, _ROWS_TOGETHER):
+        end = rows - 1
+        r0, r1 = at(W, i * count), at(W, min(i + 1, end) * count)
+        r2, r3 = at(W, min(i + 2, end) * count), at(W, min(i + 3, end) * count)
+        r4, r5 = at(W, min(i + 4, end) * count), at(W, min(i + 5, end) * count)
+        r6, r7 = at(W, min(i + 6, end) * count), at(W, min(i + 7, end) * count)
+        s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = splat(W, 0.0)
+        for k in range(0, count, lane):
+            left = count - k
+            v = load_up_to(at(x, k), left)
+            s0 = fma(load_up_to(at(r0, k), left), v, s0)
+            s1 = fma(load_up_to(at(r1, k), left), v, s1)
+            s2 = fma(load_up_to(at(r2, k), left), v, s2)
+            s3 = fma(load_up_to(at(r3, k), left), v, s3)
+            s4 = fma(load_up_to(at(r4, k), left), v, s4)
+            s5 = fma(load_up_to(at(r5, k), left), v, s5)
+            s6 = fma(load_up_to(at(r6, k), left), v, s6)
+            s7 = fma(load_up_to(at(r7, k), left), v, s7)
+        sums = (sum_lanes(s0), sum_lanes(s1), sum_lanes(s2), sum_lanes(s3),
+                sum_lanes(s4), sum_lanes(s5), sum_lanes(s6), sum_lanes(s7))  # fmt: skip
+        for j in range(min(_ROWS_TOGETHER, rows - i)):
+            put(out, i + j, sums[j] + get(b, i + j))
+
+
+@routine
+def _softmax_of_one(A, units):
+    """Softmax of one example, its units side by side."""
+    out_of_line()
+    top = get(A, 0)
+    for i in range(1, units):
+        z = get(A, i)
+        top = z if z > top else top
+    total = 0.0
+    for i in range(units):
+        e = elementary.exp(get(A, i) - top)
+        put(A, i, e)
+        total += e
+    for i in range(units):
+        put(A, i, get(A, i) / total)
+
+
+@kernel
+def forward_few(layers, parameters, scratch, x, out):
+    """The output (n_y, m) for m examples (n_x, m), one after the other.
+
+    ``scratch`` holds two vectors of the widest layer. Returns False, with ``out`` undefined, if x
+    has an entry that is not finite.
+    """
+    half = scratch.shape[0] // 2
+    depth = layers.shape[0]
+    for example in range(x.shape[1]):
+        excess = 0.0
+        for i in range(x.shape[0]):
+            value = x[i, example]
+            scratch[i] = value
+            excess += value - value
+        if excess != 0.0:
+            return False
+        place = 0
+        for layer in range(depth):
+            n_in, n_out, code = layers[layer, N_IN], layers[layer, N_OUT], layers[layer, CODE]
+            source, target = pointer(scratch, place), pointer(scratch, half - place)
+            _inner_products(target, pointer(parameters, layers[layer, W]), source,
+                            pointer(parameters, layers[layer, B]), n_out, n_in)  # fmt: skip
+            if code == SOFTMAX:
+                _softmax_of_one(target, n_out)
+            else:
+                activate_run(code, target, target, n_out)
+            place = half - place
+        for i in range(out.shape[0]):
+            out[i, example] = scratch[place + i]
+    return True

@@ -9,7 +9,20 @@ Columns beyond the last example hold zeros.
 from __future__ import annotations
 
 from .jit import routine
-from .simd import at, get, lanes, load_up_to, out_of_line, put, splat, store, store_up_to, transpose_square
+from .simd import (
+    at,
+    get,
+    lanes,
+    load,
+    load_up_to,
+    out_of_line,
+    put,
+    splat,
+    store,
+    store_first,
+    store_up_to,
+    transpose_square,
+)
 
 
 @routine
@@ -71,10 +84,56 @@ def transpose_panel(target, target_stride, target_width, panel, width, rows, fir
 
 
 @routine
-def pack_left(target, source, row_stride, k_stride, rows, k_count):
-    """``rows`` x ``k_count`` of a strided matrix, k after k, the rows of a tile side by side."""
+def spread_example(units, units_panel, unit_width, source, count):
+    """One example with contiguous units into its row of the panels of units."""
     out_of_line()
-    for k in range(k_count):
-        column = at(source, k * k_stride)
+    lane = lanes(units)
+    for u in range(0, count, lane):
+        place = (u // unit_width) * units_panel + u % unit_width
+        values = load_up_to(at(source, u), count - u)
+        store_up_to(at(units, place), values, count - u)
+
+
+@routine
+def transpose_units(panel, width, units, units_panel, unit_width, rows):
+    """One panel of examples out of the panels of units: the way back of `transpose_panel`.
+
+    Examples beyond the last one are whatever stood in ``units``: zeros.
+    """
+    out_of_line()
+    lane = lanes(panel)
+    for u in range(0, rows, lane):
+        column = at(units, (u // unit_width) * units_panel + u % unit_width)
+        for e in range(0, width, lane):
+            transpose_square(
+                at(panel, u * width + e), width, at(column, e * unit_width), unit_width
+            )
+
+
+@routine
+def pack_left(target, source, row_stride, k_stride, rows, k_count, scratch):
+    """``rows`` x ``k_count`` of a strided matrix, k after k, the rows of a tile side by side.
+
+    ``scratch`` holds lanes x lanes elements.
+    """
+    out_of_line()
+    lane = lanes(target)
+    if row_stride == 1:
+        for j in range(k_count):
+            for i in range(0, rows, lane):
+                values = load_up_to(at(source, j * k_stride + i), rows - i)
+                store_up_to(at(target, j * rows + i), values, rows - i)
+        return
+    k = 0
+    if k_stride == 1 and rows <= lane:
+        while k + lane <= k_count:
+            for i in range(rows):
+                store(at(scratch, i * lane), load(at(source, i * row_stride + k)))
+            transpose_square(scratch, lane, scratch, lane)
+            for j in range(lane):
+                store_first(at(target, (k + j) * rows), load(at(scratch, j * lane)), rows)
+            k += lane
+    while k < k_count:
         for i in range(rows):
-            put(target, k * rows + i, get(column, i * row_stride))
+            put(target, k * rows + i, get(source, i * row_stride + k * k_stride))
+        k += 1

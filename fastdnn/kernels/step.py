@@ -26,10 +26,21 @@ from .jit import kernel, parallel_kernel, routine, stage
 from .linear import ACTIVATE, BACKWARD, K_BLOCK, PLAIN, multiply_panels, tile_count, tile_start
 from .losses import output_error
 from .microkernels import ADD, SET, SET_BIAS, multiply_tile
-from .packing import pack_gather, pack_left, pack_rows, pack_strided, transpose_panel
-from .simd import at, lanes, load, out_of_line, pointer, put, sum_lanes
+from .packing import (
+    pack_gather,
+    pack_left,
+    pack_rows,
+    pack_strided,
+    spread_example,
+    transpose_panel,
+    transpose_units,
+)
+from .simd import at, get, lanes, load, out_of_line, pointer, put, splat, sum_lanes
 from .team import FAILURES, RESULT, atomic_add, atomic_load, meet, share
 from .updates import COEFFICIENTS, GRADIENT, sum_of_squares, update_run
+
+# Rows of weights up to this length are updated together, after moving their gradients together.
+CLOSE_RANKS = 16
 
 # Columns of the layer table.
 (
@@ -41,8 +52,9 @@ from .updates import COEFFICIENTS, GRADIENT, sum_of_squares, update_run
     UNITS, UNITS_PANEL,  # panels of units of A_prev (examples x width): offset and distance
     PACKED, PACKED_T,  # packed W and W^T, or -1
     KEEP,  # dropout of A: keep_threshold, or 0
-) = range(15)  # fmt: skip
-LAYER_FIELDS = 15
+    ONES,  # whether a row of ones follows A_prev's last unit: db is then one more column of dW
+) = range(16)  # fmt: skip
+LAYER_FIELDS = 16
 
 # Entries of the shape vector.
 (
@@ -71,7 +83,16 @@ def _pack_input(work, shape, layers, x, order, first, panel):
     rows = layers[0, N_IN]
     columns = min(width, shape[EXAMPLES] - panel * width)
     target = pointer(work, layers[0, INPUT] + panel * layers[0, INPUT_PANEL])
+    units = pointer(work, layers[0, UNITS] + panel * width * shape[UNIT_WIDTH])
     start = first + panel * width
+    if shape[X_ROW] == 1:
+        for j in range(columns):
+            example = order[start + j] if shape[ORDERED] else start + j
+            source = pointer(x, example * shape[X_COLUMN])
+            spread_example(at(units, j * shape[UNIT_WIDTH]), layers[0, UNITS_PANEL],
+                           shape[UNIT_WIDTH], source, rows)  # fmt: skip
+        transpose_units(target, width, units, layers[0, UNITS_PANEL], shape[UNIT_WIDTH], rows)
+        return
     if shape[ORDERED]:
         pack_gather(target, pointer(x, 0), shape[X_ROW], shape[X_COLUMN], order, start,
                     rows, columns, width)  # fmt: skip
@@ -185,18 +206,37 @@ def _examples_phase(work, parameters, shape, layers, partial_costs, panel, panel
 
 @routine
 def _bias_gradient(out, error, error_panel, rows, panels, width, scale):
-    """out[i] = scale * sum over all examples of dZ[i], panels added in order, in float64."""
+    """out[i] = scale * sum over all examples of dZ[i]; runs of panels add up in float64."""
     out_of_line()
     lane = lanes(out)
+    run = max(1, K_BLOCK // width)
     for i in range(rows):
         total = 0.0
-        for panel in range(panels):
-            row = at(error, panel * error_panel + i * width)
-            part = load(row)
-            for j in range(lane, width, lane):
-                part = part + load(at(row, j))
+        for first in range(0, panels, run):
+            part = splat(out, 0.0)
+            for panel in range(first, min(first + run, panels)):
+                row = at(error, panel * error_panel + i * width)
+                for j in range(0, width, lane):
+                    part = part + load(at(row, j))
             total += np.float64(sum_lanes(part))
         put(out, i, total * scale)
+
+
+@routine
+def _gather_column(out, scratch, stride, rows):
+    """The biases' gradients, which stand in the first column after the weights'."""
+    out_of_line()
+    for i in range(rows):
+        put(out, i, get(scratch, i * stride))
+
+
+@routine
+def _close_ranks(scratch, stride, rows, columns):
+    """Move rows of ``columns`` elements, ``stride`` apart, up against one another."""
+    out_of_line()
+    for i in range(1, rows):
+        for j in range(columns):
+            put(scratch, i * columns + j, get(scratch, i * stride + j))
 
 
 @stage
@@ -216,12 +256,13 @@ def _block_gradient(work, shape, layers, block, scratch):
     error_panel = layers[layer, OUTPUT_PANEL]
     error = pointer(work, layers[layer, ERROR])
     lane = lanes(error)
+    columns = n_in + layers[layer, ONES]
     run = max(1, K_BLOCK // width)
     for panel in range(0, shape[PANELS], run):
         blocks = min(run, shape[PANELS] - panel)
         mode = SET if panel == 0 else ADD
         for q in range(first, block[BLOCK_PANEL_END]):
-            vectors = min(unit_width, n_in - q * unit_width + lane - 1) // lane
+            vectors = min(unit_width, columns - q * unit_width + lane - 1) // lane
             right = pointer(work, layers[layer, UNITS] + q * layers[layer, UNITS_PANEL]
                             + panel * width * unit_width)  # fmt: skip
             for tile in range(block[BLOCK_TILE], block[BLOCK_TILE_END]):
@@ -260,26 +301,38 @@ def _weights_block(
     if not collected:
         _block_gradient(work, shape, layers, block, scratch)
     finite, squares = True, 0.0
-    for i in range(rows):
+    biases = layers[layer, B] + row
+    # The biases go with the block that holds the column of ones, or with the first of their rows.
+    ones = layers[layer, ONES] != 0
+    with_biases = column + columns == n_in if ones else column == 0
+    bias_scratch = at(scratch, rows * stride)
+    if with_biases and not collected:
+        if ones:
+            _gather_column(bias_scratch, at(scratch, columns), stride, rows)
+        else:
+            width = shape[WIDTH]
+            error = pointer(work, layers[layer, ERROR] + row * width)
+            _bias_gradient(bias_scratch, error, layers[layer, OUTPUT_PANEL], rows, shape[PANELS],
+                           width, 1.0 / shape[EXAMPLES])  # fmt: skip
+    # Whole rows of weights are one run of memory: one update instead of one for each row.
+    if columns == n_in and columns <= CLOSE_RANKS and not collected:
+        _close_ranks(scratch, stride, rows, columns)
+        stride = columns
+    runs, length = (1, rows * columns) if columns == n_in and stride == columns else (rows, columns)
+    for i in range(runs):
         place = layers[layer, W] + (row + i) * n_in + column
         gradient = pointer(state, 2 * size + place) if collected else at(scratch, i * stride)
         if stores:
-            squares += sum_of_squares(gradient, columns)
+            squares += sum_of_squares(gradient, length)
         finite &= update_run(code, True, pointer(parameters, place), gradient, factor,
                              pointer(state, first + place), pointer(state, size + place),
-                             columns, coefficients)  # fmt: skip
-    if block[BLOCK_PANEL] == 0:
-        place = layers[layer, B] + row
-        gradient = pointer(state, 2 * size + place) if collected else scratch
-        if not collected:
-            width = shape[WIDTH]
-            error = pointer(work, layers[layer, ERROR] + row * width)
-            _bias_gradient(scratch, error, layers[layer, OUTPUT_PANEL], rows, shape[PANELS],
-                           width, 1.0 / shape[EXAMPLES])  # fmt: skip
+                             length, coefficients)  # fmt: skip
+    if with_biases:
+        gradient = pointer(state, 2 * size + biases) if collected else bias_scratch
         if stores:
             squares += sum_of_squares(gradient, rows)
-        finite &= update_run(code, False, pointer(parameters, place), gradient, factor,
-                             pointer(state, first + place), pointer(state, size + place),
+        finite &= update_run(code, False, pointer(parameters, biases), gradient, factor,
+                             pointer(state, first + biases), pointer(state, size + biases),
                              rows, coefficients)  # fmt: skip
     return finite, squares
 
@@ -314,7 +367,7 @@ def _weights_phase(
 
 
 @stage
-def pack_weights(work, parameters, layers, layer, member, team):
+def pack_weights(work, parameters, layers, layer, member, team, scratch):
     """This member's tiles of W and W^T, in the order in which ``multiply_panels`` reads them."""
     n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
     source = pointer(parameters, layers[layer, W])
@@ -333,7 +386,7 @@ def pack_weights(work, parameters, layers, layer, member, team):
                 height = tile_start(tile + 1, tiles, rows) - i
                 pack_left(pointer(work, target + k * rows + i * run),
                           at(source, i * row_stride + k * k_stride), row_stride, k_stride,
-                          height, run)  # fmt: skip
+                          height, run, scratch)  # fmt: skip
 
 
 @stage
@@ -369,7 +422,7 @@ def member_steps(
     for step in range(starts.shape[0]):
         if shape[PACKS]:
             for layer in range(shape[LAYERS]):
-                pack_weights(work, parameters, layers, layer, member, team)
+                pack_weights(work, parameters, layers, layer, member, team, scratch)
             meetings += 1
             meet(counters, team, meetings)
         for panel in range(panel_first, panel_end, shape[GROUP]):

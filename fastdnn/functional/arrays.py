@@ -1,0 +1,118 @@
+"""From the caller's arrays to what kernels take: checked, of one dtype, and flat.
+
+Numba compiles a kernel once more for each layout and for read-only arrays. Kernels therefore see
+one kind of array, flat and writable, and matrices as such an array with an offset and two strides.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdnn import checks
+from fastdnn.workspace import aligned_zeros
+
+Array = NDArray[Any]
+
+_FLOAT32, _FLOAT64 = checks.FLOAT_TYPES
+_ANY_NDIM = tuple(range(65))
+
+# Working memory that a thread keeps from one call to the next: fresh pages cost more than a product.
+KEPT_BYTES = 64 * 1024 * 1024
+
+
+def operand(name: str, value: Any, ndim: int | None = None) -> Array:
+    """An array of float32 or float64: `value` itself where it is one, else cast to float64."""
+    if type(value) is np.ndarray and (value.dtype is _FLOAT64 or value.dtype is _FLOAT32):
+        fits = ndim is None or value.ndim == ndim
+        if fits and value.size > 0 and value.flags.aligned:
+            return value
+    return checks.float_array(name, value, ndim=_ANY_NDIM if ndim is None else ndim)
+
+
+def common(*arrays: Array) -> tuple[Array, ...]:
+    """The arrays in one precision: float64 unless all are float32."""
+    if all(array.dtype is arrays[0].dtype for array in arrays):
+        return arrays
+    dtype = np.result_type(*arrays)
+    return tuple(array.astype(dtype, copy=False) for array in arrays)
+
+
+def same_shape(name: str, array: Array, like_name: str, like: Array) -> None:
+    """Raise unless two arrays have the same shape."""
+    if array.shape != like.shape:
+        raise ValueError(
+            f"{name} has shape {array.shape}, expected {like.shape}, the shape of {like_name}"
+        )
+
+
+class _Memory:
+    """The memory from a matrix's lowest to its highest element, as one writable flat array."""
+
+    def __init__(self, array: Array, lowest: int, count: int) -> None:
+        self.owner = array
+        self.__array_interface__ = {
+            "version": 3,
+            "typestr": array.dtype.str,
+            "shape": (count,),
+            "data": (lowest, False),
+        }
+
+
+def flat(array: Array) -> Array:
+    """Contiguous, flat and writable: a view in the order of rows, or a copy.
+
+    Kernels write to outputs only, so that a read-only input may be aliased.
+    """
+    if not array.flags.c_contiguous:
+        return array.ravel()
+    view = array.reshape(-1)
+    return view if view.flags.writeable else _aliased(view)
+
+
+def _aliased(view: Array) -> Array:
+    address = view.__array_interface__["data"][0]
+    return np.asarray(_Memory(view, address, view.size))
+
+
+def matrix(array: Array) -> tuple[Array, int, int, int]:
+    """A matrix of any strides without a copy: flat memory, offset, and the strides in elements."""
+    rows, columns = array.shape
+    flags = array.flags
+    if flags.writeable:
+        if flags.c_contiguous:
+            return array.reshape(-1), 0, columns, 1
+        if flags.f_contiguous:
+            return array.T.reshape(-1), 0, 1, rows
+    itemsize = array.itemsize
+    row, column = (stride // itemsize for stride in array.strides)
+    if row * itemsize != array.strides[0] or column * itemsize != array.strides[1]:
+        return matrix(array.copy())
+    reach = (rows - 1) * row, (columns - 1) * column
+    before = -min(reach[0], 0) - min(reach[1], 0)
+    address = array.__array_interface__["data"][0] - before * itemsize
+    count = 1 + abs(reach[0]) + abs(reach[1])
+    return np.asarray(_Memory(array, address, count)), before, row, column
+
+
+class _Kept(threading.local):
+    """Working memory of one thread, by dtype."""
+
+    def __init__(self) -> None:
+        self.buffers: dict[np.dtype[Any], Array] = {}
+
+
+_kept = _Kept()
+
+
+def working_memory(count: int, dtype: np.dtype[Any]) -> Array:
+    """At least ``count`` elements, aligned, with any contents; valid until the thread's next call."""
+    buffer = _kept.buffers.get(dtype)
+    if buffer is None or buffer.size < count:
+        buffer = aligned_zeros(count, dtype)
+        if buffer.nbytes <= KEPT_BYTES:
+            _kept.buffers[dtype] = buffer
+    return buffer

@@ -1,0 +1,328 @@
+"""Whole arrays at a time: activations, derivatives, cost, output error, update, sums of rows.
+
+These are the kernels behind the single calls of ``fastdnn.functional``; a training step does the
+same work tile by tile. Arrays are flat and contiguous, outputs come first, and an output may be an
+input. A team shares out pieces of ``PIECE`` elements, whole columns, or whole rows; every sum runs
+in an order that depends on shapes only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import prange
+
+from . import elementary
+from .activations import (
+    LEAKY_RELU,
+    SIGMOID,
+    SOFTPLUS,
+    TANH,
+    activate1,
+    backward1,
+    softmax_backward_columns,
+    softmax_columns,
+)
+from .jit import kernel, parallel_kernel, routine, stage
+from .losses import cost1
+from .simd import absolute, at, fma, lanes, load, load_up_to, out_of_line, pointer, put, select
+from .simd import smallest_normal, splat, store_up_to, sum_lanes
+from .team import share
+
+# Elements of a piece of work, and of a run whose sum is added to the total in float64.
+PIECE = 1024
+
+# Below, costs are added one by one: NumPy's order, hence the last digit that notebooks print.
+ONE_BY_ONE = 8
+
+
+@routine
+def leaky1(code, z, slope):
+    """g(z), with any slope for the leaky relu."""
+    if code == LEAKY_RELU:
+        return select(z < 0, z * slope, z)
+    return activate1(code, z)
+
+
+@routine
+def backward_from_z1(code, dA, z, slope):
+    """dZ = dA g'(z) from z itself, with any slope for the leaky relu.
+
+    The derivatives that vanish on both sides are written with e = exp(-|z|), which keeps their
+    relative precision where a = g(z) has long been rounded to 1.
+    """
+    if code == LEAKY_RELU:
+        return select(z < 0, dA * slope, dA)
+    if code == SIGMOID:
+        e = elementary.exp(-absolute(z))
+        return dA * (e / ((e + 1.0) * (e + 1.0)))
+    if code == TANH:
+        e = elementary.exp(absolute(z) * -2.0)
+        return dA * (e * 4.0 / ((e + 1.0) * (e + 1.0)))
+    if code == SOFTPLUS:
+        return dA * elementary.sigmoid(z)
+    return backward1(code, dA, activate1(code, z))
+
+
+@routine
+def notebook_error1(a, y, s, tiny, rounding):
+    """dZ = -(y / a - (1 - y) / (1 - a)) s (1 - s), with s = sigmoid(z).
+
+    Where a is 0 or 1 its limit a - y. The same where a is s up to ``rounding``, since another
+    sigmoid's last digit would come out amplified by 1 / (1 - a).
+    """
+    b = 1.0 - a
+    error = a - y
+    dA = (1.0 - y) / b - y / a
+    dZ = dA * (s * (1.0 - s))
+    dZ = select(absolute(a) < tiny, error, dZ)
+    dZ = select(absolute(b) < tiny, error, dZ)
+    return select(absolute(a - s) <= s * rounding, error, dZ)
+
+
+@stage
+def _pieces(member, team, count):
+    """This member's range of ``count`` elements, in whole pieces."""
+    first, end = share(member, team, (count + PIECE - 1) // PIECE)
+    return first * PIECE, min(end * PIECE, count)
+
+
+# --- activations and their derivatives -----------------------------------------------------------
+
+
+@stage
+def _activate(member, team, A, Z, code, slope):
+    p, q, lane = pointer(A, 0), pointer(Z, 0), lanes(pointer(A, 0))
+    first, end = _pieces(member, team, A.size)
+    for i in range(first, end, lane):
+        store_up_to(at(p, i), leaky1(code, load_up_to(at(q, i), end - i), slope), end - i)
+
+
+@kernel
+def activate_serial(counters, team, A, Z, code, slope):
+    """A = g(Z) element by element; ``slope`` is the leaky relu's."""
+    _activate(0, team, A, Z, code, slope)
+
+
+@parallel_kernel
+def activate_parallel(counters, team, A, Z, code, slope):
+    """The same by a team of threads."""
+    for member in prange(team):
+        _activate(np.int64(member), team, A, Z, code, slope)
+
+
+@stage
+def _backward(member, team, dZ, dA, Z, code, slope):
+    p, q, r, lane = pointer(dZ, 0), pointer(dA, 0), pointer(Z, 0), lanes(pointer(dZ, 0))
+    first, end = _pieces(member, team, dZ.size)
+    for i in range(first, end, lane):
+        d, z = load_up_to(at(q, i), end - i), load_up_to(at(r, i), end - i)
+        store_up_to(at(p, i), backward_from_z1(code, d, z, slope), end - i)
+
+
+@kernel
+def backward_serial(counters, team, dZ, dA, Z, code, slope):
+    """dZ = dA g'(Z) element by element."""
+    _backward(0, team, dZ, dA, Z, code, slope)
+
+
+@parallel_kernel
+def backward_parallel(counters, team, dZ, dA, Z, code, slope):
+    """The same by a team of threads."""
+    for member in prange(team):
+        _backward(np.int64(member), team, dZ, dA, Z, code, slope)
+
+
+@stage
+def _columns(member, team, lane, columns):
+    """This member's range of columns, in whole vectors."""
+    first, end = share(member, team, (columns + lane - 1) // lane)
+    return first * lane, min(end * lane, columns)
+
+
+@stage
+def _softmax(member, team, A, Z, units):
+    columns = A.size // units
+    first, end = _columns(member, team, lanes(pointer(A, 0)), columns)
+    softmax_columns(pointer(A, first), pointer(Z, first), units, columns, end - first)
+
+
+@kernel
+def softmax_serial(counters, team, A, Z, units):
+    """A = softmax(Z) over the rows of a (units x m) array."""
+    _softmax(0, team, A, Z, units)
+
+
+@parallel_kernel
+def softmax_parallel(counters, team, A, Z, units):
+    """The same by a team of threads."""
+    for member in prange(team):
+        _softmax(np.int64(member), team, A, Z, units)
+
+
+@stage
+def _softmax_backward(member, team, dZ, dA, Z, units):
+    columns = dZ.size // units
+    first, end = _columns(member, team, lanes(pointer(dZ, 0)), columns)
+    A, count = pointer(dZ, first), end - first
+    softmax_columns(A, pointer(Z, first), units, columns, count)
+    softmax_backward_columns(A, pointer(dA, first), A, units, columns, count)
+
+
+@kernel
+def softmax_backward_serial(counters, team, dZ, dA, Z, units):
+    """dZ = A (dA - sum(dA A)) with A = softmax(Z); dZ is neither dA nor Z."""
+    _softmax_backward(0, team, dZ, dA, Z, units)
+
+
+@parallel_kernel
+def softmax_backward_parallel(counters, team, dZ, dA, Z, units):
+    """The same by a team of threads."""
+    for member in prange(team):
+        _softmax_backward(np.int64(member), team, dZ, dA, Z, units)
+
+
+# --- cost and error of the output ----------------------------------------------------------------
+
+
+@routine
+def _cost_run(loss, AL, Y, count):
+    """Summed cost of consecutive outputs; the zeros beyond the last one cost nothing."""
+    out_of_line()
+    lane, tiny = lanes(AL), smallest_normal(AL)
+    total = splat(AL, 0.0)
+    for i in range(0, count, lane):
+        a, y = load_up_to(at(AL, i), count - i), load_up_to(at(Y, i), count - i)
+        total = total + cost1(loss, a, y, tiny)
+    return np.float64(sum_lanes(total))
+
+
+@stage
+def _costs(member, team, partial, AL, Y, loss):
+    run = 1 if AL.size < ONE_BY_ONE else PIECE
+    first, end = share(member, team, partial.size)
+    for i in range(first, end):
+        start = i * run
+        partial[i] = _cost_run(loss, pointer(AL, start), pointer(Y, start), min(run, AL.size - start))
+
+
+@routine
+def _in_order(partial):
+    total = 0.0
+    for i in range(partial.size):
+        total += partial[i]
+    return total
+
+
+@kernel
+def cost_serial(counters, team, partial, AL, Y, loss):
+    """Summed cost of all outputs, through ``partial`` sums: one for each run."""
+    _costs(0, team, partial, AL, Y, loss)
+    return _in_order(partial)
+
+
+@parallel_kernel
+def cost_parallel(counters, team, partial, AL, Y, loss):
+    """The same by a team of threads."""
+    for member in prange(team):
+        _costs(np.int64(member), team, partial, AL, Y, loss)
+    return _in_order(partial)
+
+
+def cost_runs(count):
+    """Partial sums of the cost of ``count`` outputs."""
+    return count if count < ONE_BY_ONE else -(-count // PIECE)
+
+
+@stage
+def _notebook_error(member, team, dZ, AL, Y, Z, rounding):
+    p, q, r, s = pointer(dZ, 0), pointer(AL, 0), pointer(Y, 0), pointer(Z, 0)
+    lane, tiny = lanes(p), smallest_normal(p)
+    first, end = _pieces(member, team, dZ.size)
+    for i in range(first, end, lane):
+        left = end - i
+        a, y = load_up_to(at(q, i), left), load_up_to(at(r, i), left)
+        sigmoid = elementary.sigmoid(load_up_to(at(s, i), left))
+        store_up_to(at(p, i), notebook_error1(a, y, sigmoid, tiny, rounding), left)
+
+
+@kernel
+def notebook_error_serial(counters, team, dZ, AL, Y, Z, rounding):
+    """dZ of a sigmoid output through dAL, as the notebooks compute it: see ``notebook_error1``."""
+    _notebook_error(0, team, dZ, AL, Y, Z, rounding)
+
+
+@parallel_kernel
+def notebook_error_parallel(counters, team, dZ, AL, Y, Z, rounding):
+    """The same by a team of threads."""
+    for member in prange(team):
+        _notebook_error(np.int64(member), team, dZ, AL, Y, Z, rounding)
+
+
+# --- update and sums -----------------------------------------------------------------------------
+
+
+@stage
+def _step(member, team, out, w, g, rate):
+    p, q, r, lane = pointer(out, 0), pointer(w, 0), pointer(g, 0), lanes(pointer(out, 0))
+    first, end = _pieces(member, team, out.size)
+    for i in range(first, end, lane):
+        v = fma(load_up_to(at(r, i), end - i), -rate, load_up_to(at(q, i), end - i))
+        store_up_to(at(p, i), v, end - i)
+
+
+@kernel
+def step_serial(counters, team, out, w, g, rate):
+    """out = w - rate g; out may be w."""
+    _step(0, team, out, w, g, rate)
+
+
+@parallel_kernel
+def step_parallel(counters, team, out, w, g, rate):
+    """The same by a team of threads."""
+    for member in prange(team):
+        _step(np.int64(member), team, out, w, g, rate)
+
+
+@routine
+def _sum_run(p, count):
+    """Sum of consecutive elements, four vectors at a time."""
+    out_of_line()
+    lane = lanes(p)
+    zero = splat(p, 0.0)
+    a, b, c, d = zero, zero, zero, zero
+    i = 0
+    while i + 4 * lane <= count:
+        a = a + load(at(p, i))
+        b = b + load(at(p, i + lane))
+        c = c + load(at(p, i + 2 * lane))
+        d = d + load(at(p, i + 3 * lane))
+        i += 4 * lane
+    while i < count:
+        a = a + load_up_to(at(p, i), count - i)
+        i += lane
+    return np.float64(sum_lanes((a + b) + (c + d)))
+
+
+@stage
+def _row_sums(member, team, out, dZ, scale):
+    rows = out.size
+    columns = dZ.size // rows
+    first, end = share(member, team, rows)
+    for i in range(first, end):
+        total = 0.0
+        for j in range(0, columns, PIECE):
+            total += _sum_run(pointer(dZ, i * columns + j), min(PIECE, columns - j))
+        put(pointer(out, 0), i, total * scale)
+
+
+@kernel
+def row_sums_serial(counters, team, out, dZ, scale):
+    """out[i] = scale * sum of row i of dZ, added up in float64."""
+    _row_sums(0, team, out, dZ, scale)
+
+
+@parallel_kernel
+def row_sums_parallel(counters, team, out, dZ, scale):
+    """The same by a team of threads."""
+    for member in prange(team):
+        _row_sums(np.int64(member), team, out, dZ, scale)

@@ -1,0 +1,240 @@
+"""A training step for tests: every buffer fenced, the regions of ``work`` apart.
+
+Everything a step may not depend on is NaN: what ``work`` held before, the gaps between its regions,
+and the unused places between parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+from kernel_cases import Allocator
+
+from fastdnn import optimizers, reference, workspace
+from fastdnn.kernels import step, updates
+from fastdnn.kernels.activations import ACTIVATIONS
+from fastdnn.kernels.losses import LOSSES
+from fastdnn.kernels.team import new_counters
+
+GAP = 64  # elements between regions of work
+MEMBERS = 4  # the largest team in tests
+
+# One table's column or entry for each kind of region that a plan hands out.
+LAYER_REGIONS = (step.UNITS, step.OUTPUT, step.ERROR, step.PACKED, step.PACKED_T)
+SHAPE_REGIONS = (step.TARGETS, step.WEIGHTS, step.SCRATCH)
+
+
+def spaced_out(plan: workspace.Plan) -> list[slice]:
+    """Move the regions of a plan's ``work`` apart; returns the gaps between and around them."""
+    layers, shape = plan.layers, plan.shape
+    places = {int(layers[0, step.INPUT])}
+    places |= {int(row[column]) for row in layers for column in LAYER_REGIONS}
+    places |= {int(shape[entry]) for entry in SHAPE_REGIONS}
+    own = int(shape[step.SCRATCH_SIZE])
+    places |= {int(shape[step.SCRATCH]) + member * own for member in range(MEMBERS)}
+    old = sorted(places - {-1})
+    moved, gaps, end = {-1: -1}, [], 0
+    for place, following in zip(old, [*old[1:], plan.work_size], strict=True):
+        gaps.append(slice(end, end + GAP))
+        moved[place] = end + GAP
+        end = moved[place] + following - place
+    gaps.append(slice(end, end + GAP))
+    plan.work_size = end + GAP
+    for row in layers:
+        for column in (step.INPUT, *LAYER_REGIONS):
+            row[column] = moved[int(row[column])]
+    for entry in SHAPE_REGIONS:
+        shape[entry] = moved[int(shape[entry])]
+    shape[step.SCRATCH_SIZE] = own + GAP
+    return gaps
+
+
+@dataclass(frozen=True)
+class Net:
+    """A network's architecture."""
+
+    dims: tuple[int, ...]
+    hidden: str = "relu"
+    output: str = "sigmoid"
+    loss: str | None = None
+
+    @property
+    def loss_name(self) -> str:
+        return self.loss or reference.default_loss(self.output)
+
+    def __str__(self) -> str:
+        return "-".join(map(str, self.dims)) + f" {self.hidden} {self.output} {self.loss_name}"
+
+    def examples(self, m: int, dtype: str, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """X (n_x, m) and Y (n_y, m)."""
+        stream = np.random.RandomState(seed)
+        X, n_y = stream.randn(self.dims[0], m), self.dims[-1]
+        if self.loss_name == "categorical_crossentropy":
+            Y = np.eye(n_y)[:, stream.randint(0, n_y, m)]
+        elif self.loss_name == "binary_crossentropy":
+            Y = stream.randint(0, 2, (n_y, m)).astype(float)
+        else:
+            Y = stream.randn(n_y, m)
+        return X.astype(dtype), Y.astype(dtype)
+
+
+SMALL = Net((5, 4, 3), "tanh", "softmax")
+DEEP = Net((70, 40, 30, 10), "relu", "softmax")
+
+
+class Training:
+    """Parameters, state and working memory of one network, for batches of one size."""
+
+    def __init__(
+        self,
+        net: Net,
+        dtype: str,
+        batch: int,
+        *,
+        allocate: Allocator = np.array,
+        weighted: bool = False,
+        optimizer: str | None = None,
+        keep: int = 0,
+        clip_norm: float | None = None,
+        **hyper: Any,
+    ) -> None:
+        self.net, self.dtype, self.batch = net, np.dtype(dtype), batch
+        self.allocate, self.hyper, self.clip_norm = allocate, hyper, clip_norm
+        self.layout = workspace.ParameterLayout(net.dims, self.dtype)
+        names = [net.hidden] * (len(net.dims) - 2) + [net.output]
+        self.plan = workspace.plan_step(
+            self.layout, tuple(ACTIVATIONS[name].code for name in names), LOSSES[net.loss_name],
+            batch, MEMBERS, weighted=weighted,
+        )  # fmt: skip
+        self.gaps = spaced_out(self.plan)
+        self.plan.shape[step.CLIP] = clip_norm is not None
+        self.plan.layers[:-1, step.KEEP] = keep
+        self.optimizer_name = optimizer
+        self.optimizer = getattr(optimizers, OPTIMIZERS[optimizer])(**hyper) if optimizer else None
+        self.plan.shape[step.OPTIMIZER] = self.optimizer.code if optimizer else updates.GRADIENT
+        self.parameters = allocate(np.full(self.layout.size, np.nan, self.dtype))
+        initial = reference.initialise_parameters_deep(net.dims, init="xavier", seed=4)
+        stream = np.random.RandomState(8)
+        for name, view in self.layout.views(self.parameters).items():
+            view[...] = initial[name] if name[0] == "W" else 0.3 * stream.randn(*view.shape)
+        self.state = allocate(np.full(3 * self.layout.size, np.nan, self.dtype))
+        for part in np.split(self.state, 3):
+            for view in self.layout.views(part).values():
+                view[...] = 0
+        self.work = allocate(np.full(self.plan.work_size, np.nan, self.dtype))
+        self.partial_costs = allocate(np.full(self.plan.panels, np.nan))
+        self.block_squares = allocate(np.full(len(self.plan.blocks), np.nan))
+        self.steps_done = 0
+
+    @property
+    def views(self) -> dict[str, np.ndarray]:
+        """W1, b1, ... as they are now."""
+        return self.layout.views(self.parameters)
+
+    def exact(self) -> dict[str, np.ndarray]:
+        """A copy of the parameters in float64."""
+        return {name: view.astype(np.float64) for name, view in self.views.items()}
+
+    def gradients(self) -> dict[str, np.ndarray]:
+        """What a step without an optimizer leaves in the state."""
+        return {f"d{name}": view for name, view in self.layout.views(self.state).items()}
+
+    def run(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        *,
+        starts: tuple[int, ...] = (0,),
+        strides: tuple[int, int, int, int] | None = None,
+        order: np.ndarray | None = None,
+        sample_weights: np.ndarray | None = None,
+        learning_rate: float = 0.1,
+        team: int | None = None,
+    ) -> tuple[int, np.ndarray]:
+        """Steps by a team, or by the serial twin; returns how many were done, and their costs.
+
+        ``x`` and ``y`` are matrices, or flat arrays with the strides of x's and y's rows, columns.
+        """
+        shape, dtype, count = self.plan.shape, self.dtype, len(starts)
+        if strides is None:
+            strides = (x.shape[1], 1, y.shape[1], 1)
+        shape[[step.X_ROW, step.X_COLUMN, step.Y_ROW, step.Y_COLUMN]] = strides
+        shape[step.ORDERED] = order is not None
+        shape[step.SEED], shape[step.FIRST_STEP] = 7, self.steps_done
+        coefficients = np.zeros(count * updates.COEFFICIENTS, dtype)
+        if self.optimizer is not None:
+            table = self.optimizer.coefficients(self.steps_done + 1, count, learning_rate, dtype)
+            coefficients = table.ravel()
+        costs = self.allocate(np.full(count, np.nan))
+        arguments = (
+            shape, self.plan.layers, self.plan.blocks, self.parameters, self.state, self.work,
+            self.partial_costs, self.block_squares, self.allocate(x.ravel()), self.allocate(y.ravel()),
+            self.allocate(np.zeros(0, dtype) if sample_weights is None else sample_weights),
+            self.allocate(np.zeros(0, np.int64) if order is None else order),
+            self.allocate(np.array(starts, np.int64)), self.allocate(coefficients),
+            float(self.clip_norm or 0.0), costs,
+        )  # fmt: skip
+        with np.errstate(all="ignore"):
+            done = launch(team, *arguments)
+        self.steps_done += done
+        return done, costs.copy()
+
+    def check_untouched(self) -> None:
+        """Nothing was written between the regions of work, or between parameters."""
+        assert len(self.gaps) > 2
+        for gap in self.gaps:
+            assert np.isnan(self.work[gap]).all()
+        for buffer in (self.parameters, *np.split(self.state, 3)):
+            unused = np.ones(buffer.size, bool)
+            for view in self.layout.views(unused).values():
+                view[...] = False
+            assert np.isnan(buffer[unused]).all()
+
+
+OPTIMIZERS = {
+    "sgd": "SGD",
+    "momentum": "Momentum",
+    "nesterov": "Nesterov",
+    "rmsprop": "RMSProp",
+    "adam": "Adam",
+    "adamw": "AdamW",
+}
+
+
+def launch(team: int | None, *arguments: Any) -> int:
+    """Call the serial twin, or the parallel one with exactly ``team`` threads."""
+    if team is None:
+        return int(step.steps_serial(new_counters(), 1, *arguments))
+    before = numba.get_num_threads()
+    numba.set_num_threads(team)
+    try:
+        return int(step.steps_parallel(new_counters(), team, *arguments))
+    finally:
+        numba.set_num_threads(before)
+
+
+def exact_gradients(
+    net: Net, parameters: dict[str, np.ndarray], X: np.ndarray, Y: np.ndarray, **options: Any
+) -> tuple[float, dict[str, np.ndarray]]:
+    """Cost, dW1, db1, ... of the reference in float64."""
+    cost, grads = reference.cost_and_gradients(
+        X.astype(np.float64), Y.astype(np.float64), parameters, hidden_activation=net.hidden,
+        output_activation=net.output, loss=net.loss_name, **options,
+    )  # fmt: skip
+    return cost, {name: g for name, g in grads.items() if name[1] in "Wb"}
+
+
+def flat_layouts(
+    X: np.ndarray, Y: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray, tuple[int, int, int, int]]]:
+    """The same matrices in other memory: flat arrays and the four strides."""
+    (n_x, m), n_y = X.shape, Y.shape[0]
+    yield X.T.ravel(), Y.T.ravel(), (1, n_x, 1, n_y)  # Fortran order: rows are examples
+    yield X.ravel(), Y.T.ravel(), (m, 1, 1, n_y)
+    wide_x, wide_y = np.full((n_x, 2 * m), np.nan, X.dtype), np.full((n_y, 3 * m), np.nan, Y.dtype)
+    wide_x[:, ::2], wide_y[:, ::3] = X, Y
+    yield wide_x.ravel()[:-1], wide_y.ravel()[:-2], (2 * m, 2, 3 * m, 3)

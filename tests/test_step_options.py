@@ -1,0 +1,171 @@
+"""Options of a training step: weights, clipping, dropout, and numbers that are not finite."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from kernel_cases import assert_close, assert_same, each_dtype, each_team, fenced, relative_error
+from step_cases import SMALL, Net, Training, exact_gradients
+
+from fastdnn import reference
+from fastdnn.kernels import step
+from fastdnn.kernels.dropout import keep_threshold
+from fastdnn.kernels.simd import lane_count
+
+pytestmark = pytest.mark.kernels
+
+
+# --- weights, clipping, dropout -------------------------------------------------------------------
+
+
+@each_dtype
+@pytest.mark.parametrize("ordered", [False, True], ids=["in turn", "ordered"])
+def test_sample_weights(ordered, dtype):
+    m, batch, first = 40, 2 * lane_count(dtype) + 1, 2
+    X, Y = SMALL.examples(m, dtype)
+    weights = np.random.RandomState(2).uniform(0, 2, m).astype(dtype)
+    order = np.random.RandomState(3).permutation(m) if ordered else None
+    chosen = (order if ordered else np.arange(m))[first : first + batch]
+    with fenced() as allocate:
+        training = Training(SMALL, dtype, batch, allocate=allocate, weighted=True)
+        _, costs = training.run(X, Y, starts=(first,), order=order, sample_weights=weights)
+        plain, _ = exact_gradients(SMALL, training.exact(), X[:, chosen], Y[:, chosen])
+        cost, grads = exact_gradients(
+            SMALL, training.exact(), X[:, chosen], Y[:, chosen],
+            sample_weight=weights[chosen].astype(np.float64),
+        )  # fmt: skip
+        assert_close(costs.astype(dtype), np.array([cost]))
+        for name, gradient in training.gradients().items():
+            assert_close(gradient, grads[name])
+        training.check_untouched()
+    assert relative_error(costs[0], plain) > 1e-3
+
+
+@each_dtype
+@pytest.mark.parametrize("clip_norm", [0.05, 1e6])
+def test_clipping(clip_norm, dtype):
+    """A norm that clips every step, and one that clips none."""
+    X, Y = SMALL.examples(9, dtype)
+    with fenced() as allocate:
+        training = Training(
+            SMALL, dtype, 9, allocate=allocate, optimizer="momentum", clip_norm=clip_norm
+        )
+        parameters, state = training.exact(), {}
+        for _ in range(5):
+            _, grads = exact_gradients(SMALL, parameters, X, Y)
+            norm = np.sqrt(sum(np.sum(g**2) for g in grads.values()))
+            assert (norm > 2 * clip_norm) == (clip_norm < 1)
+            parameters = reference.optimizer_step(
+                parameters, grads, state, 0.1, optimizer="momentum", clip_norm=clip_norm
+            )
+        done, _ = training.run(X, Y, starts=(0, -1, -1, -1, -1))
+        assert done == 5
+        for key, view in training.views.items():
+            assert_close(view, parameters[key], factor=4)
+        training.check_untouched()
+
+
+def hidden_values(training):
+    """A of every hidden layer (n_l, batch), out of its panels in ``work``."""
+    width, values = int(training.plan.shape[step.WIDTH]), []
+    for row in training.plan.layers[:-1]:
+        panels = [
+            training.work[place : place + row[step.N_OUT] * width].reshape(-1, width)
+            for place in row[step.OUTPUT] + row[step.OUTPUT_PANEL] * np.arange(training.plan.panels)
+        ]
+        values.append(np.concatenate(panels, axis=1)[:, : training.batch])
+    return values
+
+
+DROPS = Net((6, 20, 15, 2), "sigmoid", "softmax")  # a sigmoid is 0 only where it was dropped
+
+
+@each_dtype
+def test_dropout(dtype):
+    """Gradients are those of the network with the dropped units' mask, forward and back."""
+    rate, batch = 0.25, 2 * lane_count(dtype) + 3
+    X, Y = DROPS.examples(batch, dtype)
+    with fenced() as allocate:
+        training = Training(DROPS, dtype, batch, allocate=allocate, keep=keep_threshold(rate))
+        _, costs = training.run(X, Y)
+        masks = [(A != 0) / (1 - rate) for A in hidden_values(training)]
+        cost, grads = exact_gradients(DROPS, training.exact(), X, Y, dropout_masks=masks)
+        assert_close(costs.astype(dtype), np.array([cost]))
+        for name, gradient in training.gradients().items():
+            assert_close(gradient, grads[name])
+        training.check_untouched()
+    assert all(0 < (mask == 0).mean() < 2 * rate for mask in masks)
+    plain, _ = exact_gradients(DROPS, training.exact(), X, Y)
+    assert relative_error(costs[0], plain) > 1e-3
+
+
+@each_dtype
+def test_dropout_masks_differ_by_step_and_layer(dtype):
+    wide = Net((2, 40, 40, 1), "sigmoid")
+    X, Y = wide.examples(50, dtype)
+    training = Training(wide, dtype, 50, keep=keep_threshold(0.5))
+    masks = []
+    for _ in range(2):
+        training.run(X, Y)
+        masks += [A != 0 for A in hidden_values(training)]
+    for i, mask in enumerate(masks):
+        assert abs(mask.mean() - 0.5) < 0.05
+        assert abs(mask.mean(axis=0) - 0.5).max() < 0.4 and abs(mask.mean(axis=1) - 0.5).max() < 0.4
+        for other in masks[:i]:  # independent: they agree on half of the units
+            assert abs((mask == other).mean() - 0.5) < 0.06
+
+
+@pytest.mark.parametrize("rate", [1e-6, 1e-9, 1e-11, 1e-16])
+def test_a_tiny_dropout_rate_keeps_nearly_everything(rate):
+    """The threshold fits into the hash's 32 bits."""
+    assert 0.999 * 2**32 < keep_threshold(rate) < 2**32
+
+
+# --- costs and parameters that are not finite -----------------------------------------------------
+
+
+@each_dtype
+@each_team
+def test_a_cost_that_is_not_finite_ends_the_training(team, dtype):
+    """Before the third step's update: parameters and state are those of two steps."""
+    X, Y = SMALL.examples(40, dtype)
+    X[2, 25] = np.nan
+    expected, training = (Training(SMALL, dtype, 10, optimizer="adam") for _ in range(2))
+    expected.run(X, Y, starts=(0, 10))
+    done, costs = training.run(X, Y, starts=(0, 10, 20, 30), team=team)
+    assert done == 2
+    assert np.isfinite(costs[:2]).all() and not np.isfinite(costs[2]) and np.isnan(costs[3])
+    assert_same(training.parameters, expected.parameters)
+    assert_same(training.state, expected.state)
+
+
+@each_dtype
+@each_team
+def test_an_update_that_is_not_finite_ends_the_training(team, dtype):
+    """The cost may be finite where the next parameters would not be."""
+    net = Net((2, 2), output="identity")
+    X, Y = net.examples(4, dtype)
+    training = Training(net, dtype, 4, optimizer="sgd")
+    largest = float(np.finfo(dtype).max)
+    done, costs = training.run(X, 100 * Y, starts=(0, 0), learning_rate=largest / 8, team=team)
+    assert done == 0 and np.isfinite(costs[0])
+    assert all(np.isfinite(view).all() for view in training.views.values())
+
+
+@each_dtype
+def test_padding_examples_never_reach_the_gradient(dtype):
+    """Columns that only fill the last panel may overflow where no example does.
+
+    An example of zeros would meet the huge bias alone; the real ones cancel it.
+    """
+    net = Net((1, 1, 1, 1), "relu", "sigmoid")
+    huge = float(np.finfo(dtype).max) / 2
+    training = Training(net, dtype, 3)
+    for name, view in training.views.items():
+        view[...] = {"W1": -huge, "b1": huge, "W2": 4, "W3": 0.5}.get(name, 0)
+    X, Y = np.ones((1, 3), dtype), np.ones((1, 3), dtype)
+    _, costs = training.run(X, Y)
+    cost, grads = exact_gradients(net, training.exact(), X, Y)
+    assert_close(costs.astype(dtype), np.array([cost]))
+    for name, gradient in training.gradients().items():
+        assert_close(gradient, grads[name])
