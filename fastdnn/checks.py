@@ -393,6 +393,9 @@ def real_number(
     ...
     ValueError: weight_decay is -1, expected a finite number >= 0
     """
+    simple = type(value) is float and at_least is not None and above is below is None
+    if simple and at_least <= value < math.inf:  # type: ignore[operator]
+        return value  # type: ignore[return-value]  # the learning rate of every step: no words needed
     bounds = [
         (sign, holds, bound)
         for sign, holds, bound in (

@@ -102,6 +102,15 @@ class _Workspace:
     work: NDArray[Any]
     partial_costs: NDArray[np.float64]
     block_squares: NDArray[np.float64]
+    dropout: tuple[float, ...] = ()
+
+    def set_dropout(self, rates: tuple[float, ...]) -> None:
+        """Write the rates of the hidden layers into the plan, if they are new."""
+        if rates != self.dropout:
+            keep = self.plan.layers[:, step.KEEP]
+            keep[:] = 0
+            keep[: len(rates)] = [keep_threshold(rate) for rate in rates]
+            self.dropout = rates
 
 
 class Engine:
@@ -214,9 +223,7 @@ class Engine:
             shape[step.ORDERED] = order is not None
             shape[step.CLIP] = regularisation.clip_norm is not None
             shape[step.SEED], shape[step.FIRST_STEP] = regularisation.seed, first_step
-            keep = [keep_threshold(rate) for rate in regularisation.dropout]
-            space.plan.layers[: len(keep), step.KEEP] = keep
-            space.plan.layers[len(keep) :, step.KEEP] = 0
+            space.set_dropout(regularisation.dropout)
             costs = np.zeros(len(starts))
             team = dispatch.best_team(space.plan.multiply_adds, repeats=len(starts), limit=n_threads)
             done = self._launch(

@@ -141,11 +141,11 @@ class DNN:
 
     def _examples(self, X: ArrayLike, name: str = "X") -> Matrix:
         array = checks.columns(name, X, self.layer_dims[0], dtype=self.dtype)
-        return Matrix.of(checks.finite(name, array), self.dtype)
+        return Matrix.of(array, self.dtype)
 
     def _targets(self, Y: ArrayLike, m: int, name: str = "Y") -> Matrix:
         array = checks.labels(Y, self.layer_dims[-1], m, self.loss, self.dtype, name=name)
-        return Matrix.of(checks.finite(name, array), self.dtype)
+        return Matrix.of(array, self.dtype)
 
     # --- training ---------------------------------------------------------------------------
 

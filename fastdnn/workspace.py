@@ -27,6 +27,9 @@ PACK_EXAMPLES = 256
 GROUP_PANELS = 32
 GROUP_BYTES = 1024 * 1024
 
+# From so much work on, a batch of three or four vectors is cut into panels of one instead of two.
+NARROW_MULTIPLY_ADDS = 1_000_000
+
 # A block of weights is at most 8 tiles x 16 panels of units (its gradient stays in the second-level
 # cache), and smaller until a layer has enough of them to share out evenly.
 BLOCK_TILES = (8, 4, 2, 1)
@@ -140,7 +143,9 @@ def plan_step(
     dims = layout.layer_dims
     pairs = list(zip(dims, dims[1:], strict=False))
     macs = examples * sum(n_in * n_out * (3 if i else 2) for i, (n_in, n_out) in enumerate(pairs))
-    vectors = 1 if examples <= lanes or 2 * lanes < examples <= 4 * lanes else 2
+    # Narrow panels where wide ones would be half empty, or too few to share out.
+    few = 2 * lanes < examples <= 4 * lanes and macs >= NARROW_MULTIPLY_ADDS
+    vectors = 1 if examples <= lanes or few else 2
     width, unit_width = vectors * lanes, 2 * lanes
     panels = -(-examples // width)
     places = _Places(dtype)
