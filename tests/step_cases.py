@@ -1,7 +1,7 @@
 """A training step for tests: every buffer fenced, the regions of ``work`` apart.
 
-Everything a step may not depend on is NaN: what ``work`` held before, the gaps between its regions,
-and the unused places between parameters.
+Everything a step may neither read nor write is NaN: the gaps between regions of ``work``, and the
+unused places between parameters.
 """
 
 from __future__ import annotations
@@ -125,7 +125,9 @@ class Training:
         for part in np.split(self.state, 3):
             for view in self.layout.views(part).values():
                 view[...] = 0
-        self.work = allocate(np.full(self.plan.work_size, np.nan, self.dtype))
+        self.work = allocate(self.plan.new_work(self.dtype))
+        for gap in self.gaps:
+            self.work[gap] = np.nan
         self.partial_costs = allocate(np.full(self.plan.panels, np.nan))
         self.block_squares = allocate(np.full(len(self.plan.blocks), np.nan))
         self.steps_done = 0
@@ -172,7 +174,8 @@ class Training:
         costs = self.allocate(np.full(count, np.nan))
         arguments = (
             shape, self.plan.layers, self.plan.blocks, self.parameters, self.state, self.work,
-            self.partial_costs, self.block_squares, self.allocate(x.ravel()), self.allocate(y.ravel()),
+            self.partial_costs, self.block_squares,
+            self.allocate(x.ravel()), self.allocate(y.ravel()),
             self.allocate(np.zeros(0, dtype) if sample_weights is None else sample_weights),
             self.allocate(np.zeros(0, np.int64) if order is None else order),
             self.allocate(np.array(starts, np.int64)), self.allocate(coefficients),

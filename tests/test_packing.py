@@ -16,6 +16,7 @@ from kernel_cases import (
 
 from fastdnn.kernels import packing
 from fastdnn.kernels.jit import kernel
+from fastdnn.kernels.microkernels import TILE_ROWS
 from fastdnn.kernels.simd import lane_count, pointer
 
 pytestmark = pytest.mark.kernels
@@ -49,8 +50,25 @@ def transpose_panel(target, target_stride, target_width, panel, width, rows, fir
 
 
 @kernel
-def pack_left(target, source, row_stride, k_stride, rows, k_count):
-    packing.pack_left(pointer(target, 0), pointer(source, 0), row_stride, k_stride, rows, k_count)
+def transpose_units(panel, width, units, units_panel, unit_width, rows, first):
+    packing.transpose_units(
+        pointer(panel, 0), width, pointer(units, first * unit_width), units_panel, unit_width, rows
+    )
+
+
+@kernel
+def spread_example(units, units_panel, unit_width, row, source, start, count):
+    packing.spread_example(
+        pointer(units, row * unit_width), units_panel, unit_width, pointer(source, start), count
+    )
+
+
+@kernel
+def pack_left(target, source, row_stride, k_stride, rows, k_count, scratch):
+    packing.pack_left(
+        pointer(target, 0), pointer(source, 0), row_stride, k_stride, rows, k_count,
+        pointer(scratch, 0),
+    )  # fmt: skip
 
 
 def numbered(rows, columns, dtype):
@@ -127,38 +145,69 @@ def gather_cases(allocate, dtype):
                     assert_same(panel, padded(matrix[:, order[first:]], width))
 
 
-def transpose_cases(allocate, dtype):
-    """Panels of examples into panels of units, one behind the other."""
+def units_places(units, examples, dtype):
+    """Where element (unit, example) stands in the panels of units: the groups' distance, places."""
+    unit_width = 2 * lane_count(dtype)
+    u, e = np.indices((units, examples))
+    return (
+        examples * unit_width,
+        u // unit_width * examples * unit_width + e * unit_width + u % unit_width,
+    )
+
+
+def row_counts(dtype):
     lane = lane_count(dtype)
-    target_width, panels = 2 * lane, 2
+    return count_edges(dtype) if JIT else (1, lane, 2 * lane + 1)
+
+
+def transpose_cases(allocate, dtype):
+    """Panels of examples into panels of units and back, two panels one behind the other."""
+    lane = lane_count(dtype)
     for width in widths(dtype):
-        for rows in count_edges(dtype) if JIT else (1, lane, 2 * lane + 1):
+        for rows in row_counts(dtype):
             whole = -(-rows // lane) * lane
-            groups = -(-rows // target_width)
-            target_stride = panels * width * target_width
-            values = numbered(panels * whole, width, dtype).reshape(panels, whole, width)
-            target = allocate(np.full(groups * target_stride, np.nan, dtype))
-            for panel in range(panels):
-                source = allocate(values[panel])
-                transpose_panel(
-                    target, target_stride, target_width, source, width, rows, panel * width
-                )
-            # units x examples, then the address of every unit and example
-            units = np.concatenate(list(values), axis=1)[:rows]
-            u, e = np.indices(units.shape)
-            place = u // target_width * target_stride + e * target_width + u % target_width
-            assert_same(target[place], units)
+            group, place = units_places(whole, 2 * width, dtype)
+            matrix = numbered(whole, 2 * width, dtype)
+            units = allocate(np.full(-(-rows // (2 * lane)) * group, np.nan, dtype))
+            for first in (0, width):
+                panel = allocate(matrix[:, first : first + width])
+                transpose_panel(units, group, 2 * lane, panel, width, rows, first)
+            assert_same(units[place], matrix)
+            for first in (0, width):
+                panel = allocate(empty_panel(whole, width, dtype))
+                transpose_units(panel, width, units, group, 2 * lane, rows, first)
+                assert_same(panel, matrix[:, first : first + width].ravel())
+
+
+def spread_cases(allocate, dtype):
+    """Examples with contiguous units, one after the other; other units keep what they hold."""
+    examples = 3
+    for rows in row_counts(dtype):
+        whole = -(-rows // (2 * lane_count(dtype))) * 2 * lane_count(dtype)
+        group, place = units_places(whole, examples, dtype)
+        matrix = numbered(rows, examples, dtype)
+        units = allocate(np.full(whole * examples, -7, dtype))
+        source = allocate(matrix.T)
+        for e in range(examples):
+            spread_example(units, group, 2 * lane_count(dtype), e, source, e * rows, rows)
+        expected = np.full((whole, examples), -7, dtype)
+        expected[:rows] = matrix
+        assert_same(units[place], expected)
 
 
 def left_cases(allocate, dtype):
     """W with its rows, and W^T with its columns, side by side for each k."""
-    for rows in (1, 2, 6, 14):
-        for k_count in (1, 2, 7):
+    lane = lane_count(dtype)
+    for rows in {1, 2, TILE_ROWS}:
+        for k_count in {1, 2, lane - 1, lane, 2 * lane + 1}:
             matrix = numbered(rows, k_count, dtype)
-            for row_stride, k_stride in ((k_count, 1), (k_count + 3, 1), (1, rows), (1, rows + 2)):
+            for row_stride, k_stride in (
+                (k_count, 1), (k_count + 3, 1), (1, rows), (1, rows + 2), (2, 2 * rows)
+            ):  # fmt: skip
                 target = allocate(empty_panel(rows, k_count, dtype))
                 source = allocate(spread(matrix, row_stride, k_stride))
-                pack_left(target, source, row_stride, k_stride, rows, k_count)
+                scratch = allocate(np.full(lane * lane, np.nan, dtype))
+                pack_left(target, source, row_stride, k_stride, rows, k_count, scratch)
                 assert_same(target, matrix.T.ravel())
 
 
@@ -167,6 +216,7 @@ CASES = {
     "strided": strided_cases,
     "gather": gather_cases,
     "transpose": transpose_cases,
+    "spread": spread_cases,
     "left": left_cases,
 }
 

@@ -1,4 +1,4 @@
-"""A training step computes the same bits for any team and any threshold, and stays in its buffers."""
+"""A training step: the same bits for any team and any threshold, and nothing beyond its buffers."""
 
 from __future__ import annotations
 
@@ -141,4 +141,4 @@ def guarded_steps(allocate):
 @needs_guard_pages
 @pytest.mark.needs_jit
 def test_nothing_beyond_any_buffer_is_touched():
-    assert_survives_guard_pages("test_step", "guarded_steps")
+    assert_survives_guard_pages("test_step_teams", "guarded_steps")

@@ -86,7 +86,8 @@ class Watch:
         fitted = self.estimator
         loss = history.cost[-1]
         if self._weights:
-            loss += self._half_l2 * float(sum(np.dot(w, w) for w in self._weights))
+            with np.errstate(over="ignore"):
+                loss += self._half_l2 * float(sum(np.dot(w, w) for w in self._weights))
         fitted.n_iter_ += 1
         fitted.t_ += self.rate.examples
         fitted.loss_ = loss

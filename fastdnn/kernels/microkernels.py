@@ -29,6 +29,7 @@ from .simd import (
     Pointer,
     emit_fma,
     emit_load,
+    emit_prefetch,
     emit_splat,
     emit_store,
     lane_count,
@@ -42,6 +43,9 @@ TILE_VECTORS = 2
 
 # What a finished tile does with ``out``.
 SET, ADD, SET_BIAS = 0, 1, 2
+
+# Length of k from which a tile lasts long enough for its lines of ``out`` to arrive meanwhile.
+_FETCH_FROM_K = 64
 
 # Rows whose addresses share one pointer register: its own, plus 1 and 2 row strides.
 _ROWS_PER_POINTER = 3
@@ -78,8 +82,19 @@ class _TileEmitter:
 
     def emit(self, leave: ir.Block) -> None:
         """Zeroed accumulators, the loop over blocks of k, then the store; ends in ``leave``."""
+        self._fetch_out()
         accumulators = self._loop()
         self._finish(accumulators, leave)
+
+    def _fetch_out(self) -> None:
+        """Ask for the lines of ``out`` while k runs: a large product finds them in no near cache."""
+        builder, call = self.builder, self.call
+        total = builder.mul(call.k_count, call.blocks)
+        with builder.if_then(builder.icmp_signed(">=", total, I64(_FETCH_FROM_K))):
+            for i in range(self.rows):
+                row = builder.gep(call.out, [builder.mul(call.out_stride, I64(i))])
+                for v in range(self.vectors):
+                    emit_prefetch(builder, builder.gep(row, [I64(v * self.kind.count)]))
 
     def _loop(self) -> list[ir.Value]:
         builder, call = self.builder, self.call

@@ -123,6 +123,14 @@ def emit_load(builder: ir.IRBuilder, pointer: ir.Value, kind: ir.VectorType) -> 
     return value
 
 
+def emit_prefetch(builder: ir.IRBuilder, pointer: ir.Value) -> None:
+    """Ask for the cache line at ``pointer``; any address will do."""
+    kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), I32, I32, I32])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    address = builder.bitcast(pointer, ir.IntType(8).as_pointer())
+    builder.call(function, [address, I32(0), I32(3), I32(1)])  # read, into all levels, data
+
+
 def emit_store(builder: ir.IRBuilder, value: ir.Value, pointer: ir.Value) -> None:
     """An unaligned vector store."""
     store = builder.store(value, builder.bitcast(pointer, value.type.as_pointer()))

@@ -1,0 +1,632 @@
+"""The estimators: scikit-learn's contract, the numbers of its perceptrons, and what they lack.
+
+The scenarios of scikit-learn's own tests are in ``test_estimators_mlp.py``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import pickle
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+sklearn = pytest.importorskip("sklearn", "1.6")
+
+import joblib  # noqa: E402
+from sklearn.base import clone  # noqa: E402
+from sklearn.datasets import (  # noqa: E402
+    load_breast_cancer,
+    load_digits,
+    load_iris,
+    make_classification,
+    make_multilabel_classification,
+    make_regression,
+)
+from sklearn.exceptions import ConvergenceWarning, NotFittedError  # noqa: E402
+from sklearn.metrics import accuracy_score, r2_score  # noqa: E402
+from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split  # noqa: E402
+from sklearn.neural_network import MLPClassifier, MLPRegressor  # noqa: E402
+from sklearn.pipeline import make_pipeline  # noqa: E402
+from sklearn.preprocessing import StandardScaler, scale  # noqa: E402
+from sklearn.utils import get_tags  # noqa: E402
+from sklearn.utils.class_weight import compute_sample_weight  # noqa: E402
+from sklearn.utils.estimator_checks import (  # noqa: E402
+    check_estimator,
+    estimator_checks_generator,
+)
+
+import fastdnn  # noqa: E402
+from fastdnn.estimators import DNNClassifier, DNNRegressor  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+both = pytest.mark.parametrize("Estimator", [DNNClassifier, DNNRegressor])
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch):
+    monkeypatch.setenv("FASTDNN_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="module")
+def iris():
+    X, y = load_iris(return_X_y=True)
+    return scale(X), y
+
+
+def digits():
+    X, y = load_digits(return_X_y=True)
+    return X / 16.0, y
+
+
+# --- scikit-learn's checks -----------------------------------------------------------------------
+
+MAY_BE_SKIPPED = {
+    "check_array_api_input",  # unless SCIPY_ARRAY_API is set
+    "check_classifiers_multilabel_output_format_decision_function",  # there is none, as in MLP
+    "check_sample_weights_pandas_series",  # these three without pandas
+    "check_classifier_data_not_an_array",
+    "check_regressor_data_not_an_array",
+}
+COUNT = {("DNNClassifier", "1.9"): 67, ("DNNRegressor", "1.9"): 60}
+
+
+def check_names(estimator):
+    return {check.func.__name__ for _, check in estimator_checks_generator(estimator, mark=None)}
+
+
+@pytest.mark.parametrize(
+    ("Estimator", "Peer"), [(DNNClassifier, MLPClassifier), (DNNRegressor, MLPRegressor)]
+)
+def test_check_estimator(Estimator, Peer):
+    """All pass, none is expected to fail, and a tag does not make any disappear unseen."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        results = check_estimator(Estimator(), on_skip=None)
+        peers = check_names(Peer())
+    status = {result["check_name"]: result["status"] for result in results}
+    assert {name for name, said in status.items() if said != "passed"} <= MAY_BE_SKIPPED
+    assert peers - set(status) <= {"check_sample_weight_equivalence_on_sparse_data"}
+    version = ".".join(sklearn.__version__.split(".")[:2])
+    assert len(results) == COUNT.get((Estimator.__name__, version), len(results))
+
+
+def test_tags():
+    tags = get_tags(DNNClassifier())
+    assert tags.classifier_tags.multi_label and tags.classifier_tags.multi_class
+    assert get_tags(DNNRegressor()).target_tags.multi_output
+    for Estimator in (DNNClassifier, DNNRegressor):
+        tags = get_tags(Estimator())
+        assert not tags.input_tags.sparse and not tags.non_deterministic and not tags._skip_test
+
+
+# --- the numbers of MLPClassifier and MLPRegressor -----------------------------------------------
+
+PROBLEMS = {
+    "binary": make_classification(200, 6, random_state=0),
+    "multiclass": make_classification(200, 6, n_informative=4, n_classes=3, random_state=0),
+    "multilabel": make_multilabel_classification(200, 6, n_classes=3, random_state=0),
+    "regression": make_regression(200, 6, noise=1.0, random_state=0),
+    "outputs": make_regression(200, 6, n_targets=3, noise=1.0, random_state=0),
+}
+PROBLEMS = {
+    name: (scale(X), scale(y) if y.dtype == float else y) for name, (X, y) in PROBLEMS.items()
+}
+
+SETTINGS = [
+    {},
+    {"activation": "tanh", "hidden_layer_sizes": (8, 5), "alpha": 0.1},
+    {"activation": "logistic", "beta_1": 0.8, "beta_2": 0.9, "epsilon": 1e-3},
+    {"solver": "sgd", "learning_rate_init": 0.1},
+    {"solver": "sgd", "nesterovs_momentum": False, "momentum": 0.5, "shuffle": False},
+    {"solver": "sgd", "momentum": 0.0, "learning_rate": "invscaling", "learning_rate_init": 0.5},
+    {"solver": "sgd", "momentum": 0.0, "learning_rate": "adaptive", "tol": 0.01},
+    {"early_stopping": True, "learning_rate_init": 0.01, "batch_size": 45, "alpha": 0.0},
+    {"batch_size": 25, "random_state": 3},
+]
+
+
+def pair(problem, settings):
+    """Ours and theirs, fitted alike; the last batch of an epoch is as large as the others."""
+    X, y = PROBLEMS[problem]
+    Ours, Theirs = (
+        (DNNRegressor, MLPRegressor) if y.dtype == float else (DNNClassifier, MLPClassifier)
+    )
+    settings = {"max_iter": 30, "random_state": 0} | settings
+    return Ours(**settings).fit(X, y), Theirs(**settings).fit(X, y), X, y
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: "-".join(map(str, s)) or "default")
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_same_training_as_mlp(problem, settings):
+    ours, theirs, X, _ = pair(problem, settings)
+    assert ours.n_iter_ == theirs.n_iter_
+    assert ours.t_ == theirs.t_
+    for a, b in zip(
+        ours.coefs_ + ours.intercepts_, theirs.coefs_ + theirs.intercepts_, strict=True
+    ):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9)
+    for method in {"predict", "predict_proba"} & set(dir(ours)):
+        np.testing.assert_allclose(getattr(ours, method)(X), getattr(theirs, method)(X), atol=1e-7)
+    if ours.early_stopping:
+        np.testing.assert_allclose(ours.validation_scores_, theirs.validation_scores_, rtol=1e-7)
+        assert ours.best_validation_score_ == pytest.approx(theirs.best_validation_score_)
+    attributes = ("n_layers_", "n_outputs_", "out_activation_", "n_features_in_")
+    assert [getattr(ours, a) for a in attributes] == [getattr(theirs, a) for a in attributes]
+
+
+@pytest.mark.parametrize("problem", ["binary", "multiclass", "multilabel", "regression"])
+def test_same_loss_as_mlp(problem):
+    """Theirs takes the L2 term before each step, ours after the epoch; several outputs: theirs
+    reports their mean, ours the sum that is differentiated."""
+    ours, theirs, _, _ = pair(problem, {"alpha": 0.0})
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-9)
+    assert ours.loss_ == pytest.approx(theirs.loss_)
+    assert ours.best_loss_ == pytest.approx(theirs.best_loss_)
+    ours, theirs, _, _ = pair(problem, {"alpha": 1.0})
+    np.testing.assert_allclose(ours.loss_curve_[:-1], theirs.loss_curve_[:-1], rtol=0.02)
+
+
+@pytest.mark.parametrize("problem", ["multiclass", "regression"])
+def test_sample_weight_as_in_mlp(problem):
+    X, y = PROBLEMS[problem]
+    weights = np.random.default_rng(0).integers(0, 4, len(y)).astype(float)
+    Ours, Theirs = (
+        (DNNRegressor, MLPRegressor) if y.dtype == float else (DNNClassifier, MLPClassifier)
+    )
+    settings = {"max_iter": 30, "random_state": 0, "alpha": 0.1}
+    ours = Ours(**settings).fit(X, y, sample_weight=weights)
+    try:
+        theirs = Theirs(**settings).fit(X, y, sample_weight=weights)
+    except TypeError:
+        pytest.skip("this scikit-learn has no sample_weight here")
+    for a, b in zip(ours.coefs_, theirs.coefs_, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("load", [digits, lambda: load_breast_cancer(return_X_y=True)])
+def test_accuracy_of_mlp(load):
+    X, y = load()
+    X, X_test, y, y_test = train_test_split(scale(X), y, random_state=0)
+    ours = DNNClassifier(random_state=0, max_iter=100).fit(X, y).score(X_test, y_test)
+    theirs = MLPClassifier(random_state=0, max_iter=100).fit(X, y).score(X_test, y_test)
+    assert ours >= theirs - 2 / np.sqrt(len(y_test)) * np.sqrt(theirs * (1 - theirs))
+    assert ours > 0.95
+
+
+# --- what they lack ------------------------------------------------------------------------------
+
+
+def test_validation_data(iris):
+    X, y = iris
+    X, X_val, y, y_val = train_test_split(X, y, random_state=0)
+    model = DNNClassifier(max_iter=40, learning_rate_init=0.05, random_state=0)
+    model.fit(X, y, X_val=X_val, y_val=y_val)
+    assert len(model.validation_loss_curve_) == len(model.validation_scores_) == model.n_iter_ == 40
+    assert model.score(X_val, y_val) == max(model.validation_scores_)
+    assert model.best_validation_score_ == max(model.validation_scores_)
+    assert model.best_loss_ == min(model.loss_curve_)  # the training loss still says when to stop
+    best = int(np.argmax(model.validation_scores_))
+    proba = model.predict_proba(X_val)
+    loss = -np.log(proba[np.arange(len(y_val)), y_val]).mean()
+    assert model.validation_loss_curve_[best] == pytest.approx(loss)
+
+    model.set_params(early_stopping=True, n_iter_no_change=3).fit(X, y, X_val=X_val, y_val=y_val)
+    assert model.n_iter_ < 40
+    assert model.t_ == len(X) * model.n_iter_  # nothing was held out of X
+    with pytest.raises(ValueError, match="X_val and y_val go together"):
+        model.fit(X, y, X_val=X_val)
+    with pytest.raises(ValueError, match="`y` has classes not in"):
+        model.fit(X, y, X_val=X_val, y_val=y_val + 5)
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_scores_are_those_of_scikit_learn(problem):
+    X, y = PROBLEMS[problem]
+    weights = np.random.default_rng(0).random(len(y))
+    Estimator = DNNRegressor if y.dtype == float else DNNClassifier
+    model = Estimator(max_iter=3, random_state=0).fit(X, y)
+    score = r2_score if y.dtype == float else accuracy_score
+    AL, targets = model.network_.forward(X.T), model._encode(y)
+    for w in (None, weights):
+        expected = score(y, model.predict(X), sample_weight=w)
+        assert model._score(AL, targets, w) == pytest.approx(expected)
+
+
+def test_score_of_a_constant_target():
+    model = DNNRegressor(max_iter=1).fit([[0.0], [1.0]], [1.0, 2.0])
+    y = np.array([2.0, 2.0])
+    for predicted in ([2.0, 2.0], [2.0, 3.0]):
+        AL = np.array([predicted])
+        assert model._score(AL, y, None) == r2_score(y, predicted)
+
+
+@pytest.mark.parametrize("class_weight", ["balanced", {0: 3.0, 1: 0.5, 2: 1.0}])
+def test_class_weight(iris, class_weight):
+    X, y = iris[0][:110], iris[1][:110]
+    model = DNNClassifier(max_iter=20, random_state=0, class_weight=class_weight).fit(X, y)
+    weights = compute_sample_weight(class_weight, y)
+    other = DNNClassifier(max_iter=20, random_state=0).fit(X, y, sample_weight=weights)
+    np.testing.assert_allclose(model.predict_proba(X), other.predict_proba(X))
+    twice = clone(model).fit(X, y, sample_weight=weights)
+    other.fit(X, y, sample_weight=weights**2)
+    np.testing.assert_allclose(twice.predict_proba(X), other.predict_proba(X))
+
+
+def test_class_weight_of_labels():
+    X, Y = PROBLEMS["multilabel"]
+    tables = [{0: 1.0, 1: 5.0}] * 3
+    model = DNNClassifier(max_iter=5, random_state=0, class_weight=tables).fit(X, Y)
+    other = DNNClassifier(max_iter=5, random_state=0)
+    other.fit(X, Y, sample_weight=compute_sample_weight(tables, Y))
+    np.testing.assert_allclose(model.predict_proba(X), other.predict_proba(X))
+
+
+def test_class_weight_of_partial_fit(iris):
+    X, y = iris
+    with pytest.raises(ValueError, match="'balanced' is not supported for partial_fit"):
+        DNNClassifier(class_weight="balanced").partial_fit(X, y, classes=[0, 1, 2])
+    model = DNNClassifier(class_weight={0: 1.0, 1: 2.0, 2: 3.0}, random_state=0)
+    model.partial_fit(X[:60], y[:60], classes=[0, 1, 2])  # only two of the classes are here
+    assert model.classes_.tolist() == [0, 1, 2]
+
+
+def test_partial_fit_of_labels():
+    X, Y = PROBLEMS["multilabel"]
+    model = DNNClassifier(random_state=0)
+    model.partial_fit(X[:50], Y[:50]).partial_fit(X[50:], Y[50:], classes=[0, 1, 2])
+    assert model.predict(X).shape == Y.shape
+    assert model.n_iter_ == 1
+    with pytest.raises(ValueError, match="expected 0 or 1 for 3 labels"):
+        model.partial_fit(X, Y[:, :2])
+    with pytest.raises(ValueError, match="y has 3 columns"):
+        DNNClassifier().partial_fit(X, Y, classes=[0, 1])
+
+
+def test_dropout(iris):
+    X, y = iris
+    model = DNNClassifier(max_iter=20, random_state=0, dropout=0.5).fit(X, y)
+    again = clone(model).fit(X, y)
+    np.testing.assert_array_equal(model.predict_proba(X), again.predict_proba(X))
+    np.testing.assert_array_equal(model.predict_proba(X), model.predict_proba(X))
+    other = clone(model).set_params(random_state=1).fit(X, y)
+    assert other.network_.seed != model.network_.seed
+    plain = clone(model).set_params(dropout=0.0).fit(X, y)
+    assert abs(plain.predict_proba(X) - model.predict_proba(X)).max() > 1e-3
+
+
+@pytest.mark.parametrize("solver", ["momentum", "nesterov", "rmsprop", "adamw"])
+@pytest.mark.parametrize("activation", ["leaky_relu", "softplus", ("tanh", "relu")])
+def test_solvers_and_activations_of_fastdnn(iris, solver, activation):
+    model = DNNClassifier(
+        (12, 8), activation, solver=solver, learning_rate_init=0.02, alpha=1e-3, random_state=0
+    )
+    assert model.fit(*iris).score(*iris) > 0.95
+
+
+def test_adamw_decays_without_the_loss(iris):
+    """alpha is the decoupled decay itself: W *= 1 - rate alpha, and no term of the loss."""
+    X, y = iris
+    settings = {"solver": "adamw", "max_iter": 1, "random_state": 0, "learning_rate_init": 0.01}
+    plain = DNNClassifier(alpha=0.0, **settings).fit(X, y)
+    decayed = DNNClassifier(alpha=0.5, **settings).fit(X, y)
+    start = DNNClassifier(alpha=0.0, **settings | {"learning_rate_init": 1e-300}).fit(X, y)
+    for a, b, W in zip(plain.coefs_, decayed.coefs_, start.coefs_, strict=True):
+        np.testing.assert_allclose(a - b, 0.01 * 0.5 * W, atol=1e-12)
+    assert plain.loss_ == decayed.loss_
+
+
+def test_no_hidden_layer(iris):
+    model = DNNClassifier(hidden_layer_sizes=(), learning_rate_init=0.1, random_state=0)
+    assert model.fit(*iris).score(*iris) > 0.9
+    assert [W.shape for W in model.coefs_] == [(4, 3)]
+
+
+@both
+def test_threads_do_not_change_bits(Estimator, monkeypatch):
+    monkeypatch.setenv("FASTDNN_NUM_THREADS", "4")
+    X, y = digits()
+    models = [Estimator(300, max_iter=2, random_state=0, n_threads=n).fit(X, y) for n in (1, 4)]
+    np.testing.assert_array_equal(models[0].coefs_[0], models[1].coefs_[0])
+    np.testing.assert_array_equal(models[0].predict(X), models[1].predict(X))
+    assert models[1].network_.n_threads == 4
+
+
+# --- types of data -------------------------------------------------------------------------------
+
+
+@both
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_rows_go_down_without_a_copy(Estimator, order, monkeypatch, iris):
+    X, y = np.array(iris[0], order=order), iris[1]
+    seen = []
+    fit = fastdnn.DNN.fit
+
+    def spy(net, columns, *args, **kwargs):
+        matrix = net._examples(columns)
+        seen.append(np.shares_memory(matrix.flat, X))
+        return fit(net, columns, *args, **kwargs)
+
+    monkeypatch.setattr(fastdnn.DNN, "fit", spy)
+    Estimator(max_iter=2).fit(X, y).partial_fit(X, y)
+    assert seen == [True, True]
+
+
+@both
+def test_precision(Estimator, iris):
+    X, y = iris
+    output = "predict_proba" if Estimator is DNNClassifier else "predict"
+
+    def precision(model, X):
+        return getattr(model.fit(X, y), output)(X).dtype.name
+
+    assert precision(Estimator(max_iter=2), X.astype("float32")) == "float32"
+    assert precision(Estimator(max_iter=2), X) == "float64"
+    assert precision(Estimator(max_iter=2), (10 * X).astype(int)) == "float64"
+    assert precision(Estimator(max_iter=2, dtype="float32"), X) == "float32"
+    assert precision(Estimator(max_iter=2, dtype="float64"), X.astype("float32")) == "float64"
+
+
+@both
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_frames(Estimator, library, iris):
+    library = pytest.importorskip(library)
+    X, y = iris
+    names = ["a", "b", "c", "d"]
+    frame, series = library.DataFrame(dict(zip(names, X.T, strict=True))), library.Series(y)
+    model = Estimator(max_iter=5, random_state=0).fit(frame, series, X_val=frame, y_val=series)
+    plain = Estimator(max_iter=5, random_state=0).fit(X, y, X_val=X, y_val=y)
+    assert model.feature_names_in_.tolist() == names
+    np.testing.assert_array_equal(model.predict(frame), plain.predict(X))
+    with pytest.raises(ValueError, match="feature names should match"):
+        model.predict(frame[names[::-1]])
+    if Estimator is DNNClassifier:
+        words = library.Series(np.array(["x", "y", "z"])[y].tolist())
+        assert set(model.fit(frame, words).predict(frame)) <= {"x", "y", "z"}
+
+
+@both
+def test_sparse(Estimator, iris):
+    sparse = pytest.importorskip("scipy.sparse")
+    X, y = iris
+    with pytest.raises(TypeError, match=r"[Ss]parse data was passed.*toarray"):
+        Estimator().fit(sparse.csr_array(X), y)
+    with pytest.raises(TypeError, match="y is sparse"):
+        Estimator().fit(X, sparse.csr_array(np.eye(3)[y]))
+    with pytest.raises(TypeError, match=r"[Ss]parse data was passed"):
+        Estimator(max_iter=1).fit(X, y).predict(sparse.csr_array(X))
+
+
+@both
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_not_finite(Estimator, bad, iris):
+    X, y = iris[0].copy(), iris[1]
+    X[3, 1] = bad
+    message = "NaN" if np.isnan(bad) else "infinity"
+    with pytest.raises(ValueError, match=f"Input X contains {message}"):
+        Estimator().fit(X, y)
+    with pytest.raises(ValueError, match=f"Input X contains {message}"):
+        Estimator(max_iter=1).fit(*iris).predict(X)
+    with pytest.raises(ValueError, match="Input X contains infinity"):
+        Estimator(dtype="float32").fit(1e300 * iris[0], y)
+
+
+def test_one_class():
+    X = [[0.0], [1.0], [2.0]]
+    model = DNNClassifier(max_iter=3).fit(X, ["a"] * 3)
+    assert model.predict(X).tolist() == ["a"] * 3
+    assert model.predict_proba(X).tolist() == [[1.0]] * 3
+
+
+def test_labels_that_cannot_be_learnt():
+    X = [[0.0], [1.0], [2.0]]
+    with pytest.raises(ValueError, match="Unknown label type: continuous"):
+        DNNClassifier().fit(X, [0.1, 0.2, 0.7])
+    with pytest.raises(ValueError, match=r"1d array|multiclass-multioutput"):
+        DNNClassifier().fit(X, [[0, 1], [1, 2], [2, 0]])
+
+
+def test_probability_of_zero():
+    """predict_log_proba says -inf, and does not warn."""
+    model = DNNClassifier((), solver="sgd", max_iter=1).fit([[0.0], [1.0]], [0, 1])
+    model.coefs_[0][...] = 1e6
+    assert model.predict_log_proba([[1.0]])[0, 0] == -np.inf
+
+
+# --- at home in scikit-learn ---------------------------------------------------------------------
+
+
+@both
+@pytest.mark.parametrize("carry", [lambda m: pickle.loads(pickle.dumps(m)), "joblib"])
+def test_copies_go_on_alike(Estimator, carry, tmp_path, iris):
+    X, y = iris
+    model = Estimator(
+        8, batch_size=32, solver="sgd", learning_rate="adaptive", random_state=0, dropout=0.1
+    )
+    model.partial_fit(X, y, **({"classes": [0, 1, 2]} if Estimator is DNNClassifier else {}))
+    if carry == "joblib":
+        joblib.dump(model, tmp_path / "model")
+        other = joblib.load(tmp_path / "model", mmap_mode="r")
+    else:
+        other = carry(model)
+    np.testing.assert_array_equal(model.predict(X), other.predict(X))
+    model.partial_fit(X, y)
+    other.partial_fit(X, y)
+    for a, b in zip(model.coefs_, other.coefs_, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@both
+def test_clone_and_parameters(Estimator):
+    model = Estimator(7, "tanh", alpha=0.5, n_threads=1, dtype="float32", n_iter_no_change=np.inf)
+    assert clone(model).get_params() == model.get_params()
+    assert "alpha=0.5" in repr(model)
+    assert hash(model) == hash(model) and model != clone(model)
+    names = set(MLPClassifier().get_params()) - {"max_fun"}
+    assert names <= set(model.get_params())
+    defaults = {k: v for k, v in MLPClassifier().get_params().items() if k in names}
+    assert {k: v for k, v in Estimator().get_params().items() if k in names} == defaults
+    with pytest.raises(TypeError):
+        Estimator(7, "tanh", "sgd")  # the others are by name only, as in MLPClassifier
+
+
+def test_pipeline_and_grid_search(iris):
+    X, y = iris
+    pipe = make_pipeline(StandardScaler(), DNNClassifier(max_iter=30, random_state=0))
+    assert cross_val_score(pipe, X, y, cv=3).mean() > 0.8
+    grid = {"dnnclassifier__learning_rate_init": [1e-5, 0.03], "dnnclassifier__alpha": [1e-4]}
+    search = GridSearchCV(pipe, grid, n_jobs=2, cv=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that they do not converge is printed by the workers
+        search.fit(X, y)
+    assert search.best_params_["dnnclassifier__learning_rate_init"] == 0.03
+    assert search.best_score_ > 0.9
+    alone = cross_val_score(search.best_estimator_, X, y, cv=3)
+    assert search.best_score_ == pytest.approx(alone.mean())
+
+
+@both
+def test_fitted_attributes_are_views(Estimator, iris, tmp_path):
+    X, y = iris
+    model = Estimator((5, 4), max_iter=2).fit(X, y)
+    shapes = [W.shape for W in model.coefs_]
+    assert shapes == list(itertools.pairwise([4, 5, 4, model.n_outputs_]))
+    assert [b.shape for b in model.intercepts_] == [(shape[1],) for shape in shapes]
+    assert all(W.base is not None for W in model.coefs_)
+    model.coefs_[-1][...] = 0.0
+    model.intercepts_[-1][...] = 0.0
+    assert np.ptp(model.network_.forward(X.T)) == 0.0
+    model.network_.save(tmp_path / "model.npz")
+    loaded = fastdnn.DNN.load(tmp_path / "model.npz")
+    np.testing.assert_array_equal(loaded.forward(X.T), model.network_.forward(X.T))
+
+
+@both
+def test_not_fitted(Estimator, iris):
+    with pytest.raises(NotFittedError):
+        Estimator().predict(iris[0])
+    assert not hasattr(Estimator(), "coefs_")
+
+
+@both
+def test_going_on_with_another_network(Estimator, iris):
+    X, y = iris
+    model = Estimator(5, max_iter=2, warm_start=True).fit(X, y)
+    for other in ({"hidden_layer_sizes": 6}, {"activation": "tanh"}, {"dtype": "float32"}):
+        changed = clone(model).set_params(warm_start=True).fit(X, y).set_params(**other)
+        with pytest.raises(ValueError, match="hidden layers and dtype are now"):
+            changed.fit(X, y)
+        with pytest.raises(ValueError, match="hidden layers and dtype are now"):
+            changed.partial_fit(X, y)
+    model.set_params(solver="sgd", early_stopping=True).fit(X, y)  # these may change
+    assert len(model.validation_scores_) == 2
+    assert len(model.loss_curve_) == 4
+
+
+def test_regression_cannot_change_its_outputs():
+    X, Y = PROBLEMS["outputs"]
+    with pytest.raises(ValueError, match="y has 1 outputs, expected 3"):
+        DNNRegressor(max_iter=1).fit(X, Y).partial_fit(X, Y[:, 0])
+
+
+def test_interrupted(iris, monkeypatch):
+    """Ctrl-C keeps what is there, says so, and the best weights are in place."""
+    X, y = iris
+    score = DNNClassifier._score
+    calls = itertools.count(1)
+
+    def interrupt(*args):
+        if next(calls) == 5:
+            raise KeyboardInterrupt
+        return score(*args)
+
+    monkeypatch.setattr(DNNClassifier, "_score", interrupt)
+    model = DNNClassifier(early_stopping=True, random_state=0)
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        model.fit(X, y)
+    assert len(model.validation_scores_) == 4
+    assert model.predict(X).shape == y.shape
+
+
+@pytest.mark.parametrize(
+    ("setting", "error", "message"),
+    [
+        ({"solver": "lbfgs"}, ValueError, "solver is 'lbfgs', which fastdnn does not have"),
+        ({"solver": "adm"}, ValueError, "did you mean 'adam'"),
+        ({"activation": "gelu"}, ValueError, "activation is 'gelu', expected one of logistic"),
+        ({"activation": ["relu"] * 3}, ValueError, "activation has 3 names, expected 1"),
+        ({"hidden_layer_sizes": (5, 0)}, ValueError, r"hidden_layer_sizes\[1\] is 0"),
+        ({"hidden_layer_sizes": -1}, ValueError, r"hidden_layer_sizes\[0\] is -1"),
+        ({"learning_rate": "cosine"}, ValueError, "learning_rate is 'cosine'"),
+        ({"learning_rate_init": 0}, ValueError, "learning_rate_init is 0"),
+        ({"alpha": -1}, ValueError, "alpha is -1"),
+        ({"momentum": 1}, ValueError, "momentum is 1"),
+        ({"beta_1": 1.5}, ValueError, "beta_1 is 1.5"),
+        ({"max_iter": 0}, ValueError, "max_iter is 0"),
+        ({"n_iter_no_change": 2.5}, TypeError, "n_iter_no_change is 2.5"),
+        ({"batch_size": "all"}, TypeError, "batch_size is 'all'"),
+        ({"dropout": 1.0}, ValueError, "dropout is 1.0"),
+        ({"dtype": "float16"}, ValueError, "dtype is 'float16'"),
+        ({"n_threads": 0}, ValueError, "n_threads is 0"),
+        ({"tol": "small"}, TypeError, "tol is 'small'"),
+    ],
+)
+@both
+def test_bad_parameters(Estimator, setting, error, message, iris):
+    with pytest.raises(error, match=message):
+        Estimator(**setting).fit(*iris)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (np.ones(3), r"sample_weight has shape \(3,\), expected \(150,\)"),
+        (np.full(150, -1.0), "Negative values in data passed to `sample_weight`"),
+        (np.zeros(150), "Sample weights must contain at least one non-zero number"),
+        (np.full(150, np.nan), "sample_weight contains NaN"),
+    ],
+)
+@both
+def test_bad_weights(Estimator, weights, message, iris):
+    with pytest.raises(ValueError, match=message):
+        Estimator().fit(*iris, sample_weight=weights)
+
+
+def test_nothing_left_to_learn_from(iris):
+    X, y = iris
+    with pytest.raises(ValueError, match="every training example has weight 0"):
+        DNNClassifier(class_weight={0: 0.0, 1: 0.0, 2: 0.0}).fit(X, y)
+
+
+def test_large_batch_is_clipped(iris):
+    with pytest.warns(UserWarning, match="batch_size 1000 is more than the 150 examples"):
+        DNNClassifier(batch_size=1000, max_iter=1).fit(*iris)
+
+
+@pytest.mark.filterwarnings("default::sklearn.exceptions.ConvergenceWarning")
+def test_convergence_warning_points_at_the_caller(iris):
+    with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(2\) reached") as caught:
+        DNNRegressor(max_iter=2).fit(*iris)
+    assert caught[0].filename == __file__
+
+
+def test_without_scikit_learn():
+    script = (
+        "import sys; sys.modules['sklearn'] = None\n"
+        "import fastdnn\n"
+        "try: import fastdnn.estimators\n"
+        "except ImportError as error: print(error)"
+    )
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "pip install 'fastdnn[sklearn]'" in out.stdout
+
+
+def test_all():
+    module = importlib.import_module("fastdnn.estimators")
+    assert module.__all__ == ["DNNClassifier", "DNNRegressor"]

@@ -1,0 +1,665 @@
+"""The notebooks' functions: printed results, the reference over the whole table, and the contract."""
+
+from __future__ import annotations
+
+import copy
+import math
+import re
+
+import numpy as np
+import pytest
+from cases import CASES, Draw, edge_shapes, in_double, leaves, mapped
+from kernel_cases import (
+    DTYPES,
+    JIT,
+    TOLERANCE,
+    Fenced,
+    assert_close,
+    assert_same,
+    assert_survives_guard_pages,
+    each_dtype,
+    each_team,
+    needs_guard_pages,
+    relative_error,
+)
+
+from fastdnn import DivergenceError, dispatch, reference
+from fastdnn import functional as fd
+from fastdnn.kernels.activations import ACTIVATIONS
+
+pytestmark = pytest.mark.kernels
+
+each_case = pytest.mark.parametrize("name", CASES)
+
+
+def drawn(seed, *shapes):
+    """Standard normal arrays as the notebooks draw them: seed(s), then randn in this order."""
+    stream = np.random.RandomState(seed)
+    return [stream.randn(*shape) for shape in shapes]
+
+
+def printed(array):
+    """What print shows of an array, with single spaces."""
+    return re.sub(r"\s*([\[\]])\s*", r"\1", " ".join(str(array).split())).replace("][", "] [")
+
+
+def named(prefix, *arrays):
+    """W1, b1, W2, b2, ... (with a prefix) in this order."""
+    names = [f"{prefix}{kind}{i // 2 + 1}" for i, kind in enumerate("Wb" * (len(arrays) // 2))]
+    return dict(zip(names, arrays, strict=True))
+
+
+# --- printed results of the notebooks, to every digit ----------------------------------------
+
+
+def test_printed_initialise_parameters():
+    parameters = fd.initialise_parameters(3, 2, 1)
+    assert printed(parameters["W1"]) == (
+        "[[0.01624345 -0.00611756 -0.00528172] [-0.01072969 0.00865408 -0.02301539]]"
+    )
+    assert printed(parameters["b1"]) == "[[1.74481176] [-0.7612069]]"
+    assert printed(parameters["W2"]) == "[[0.00319039 -0.0024937]]"
+    assert printed(parameters["b2"]) == "[[1.46210794]]"
+
+
+def test_printed_initialise_parameters_deep():
+    parameters = fd.initialise_parameters_deep([5, 4, 3])
+    assert printed(parameters["W1"][0]) == (
+        "[1.78862847 0.43650985 0.09649747 -1.8634927 -0.2773882]"
+    )
+    assert printed(parameters["b1"]) == "[[-1.18504653] [-0.2056499] [1.48614836] [0.23671627]]"
+    assert printed(parameters["b2"]) == "[[-0.92379202] [-1.02387576] [1.12397796]]"
+
+
+def test_printed_linear_forward():
+    Z, _ = fd.linear_forward(*drawn(1, (3, 2), (1, 3), (1, 1)))
+    assert printed(Z) == "[[3.26295337 -1.23429987]]"
+
+
+@pytest.mark.parametrize(
+    ("activation", "expected"),
+    [("sigmoid", "[[0.96890023 0.11013289]]"), ("relu", "[[3.43896131 0.]]")],
+)
+def test_printed_linear_activation_forward(activation, expected):
+    A, _ = fd.linear_activation_forward(*drawn(2, (3, 2), (1, 3), (1, 1)), activation)
+    assert printed(A) == expected
+
+
+def test_printed_model_forward():
+    X, *arrays = drawn(1, (4, 2), (3, 4), (3, 1), (1, 3), (1, 1))
+    AL, caches = fd.L_model_forward(X, named("", *arrays))
+    assert printed(AL) == "[[0.17007265 0.2524272]]"
+    assert len(caches) == 2
+
+
+@pytest.mark.parametrize(
+    ("Y", "expected"),
+    [([[1, 1, 1]], "0.41493159961539694"), ([[1, 1, 0]], "0.2797765635793422")],
+)
+def test_printed_cost(Y, expected):
+    cost = fd.compute_cost(np.array([[0.8, 0.9, 0.4]]), np.array(Y))
+    assert type(cost) is float
+    assert repr(cost) == expected
+
+
+@pytest.mark.parametrize("m", range(1, 8))
+def test_short_costs_agree_to_the_last_digit(m):
+    """NumPy adds fewer than eight terms in their order, and the logarithms are all but exact."""
+    stream = np.random.RandomState(m)
+    agree = 0
+    for _ in range(50):
+        AL, Y = stream.uniform(0.01, 0.99, (1, m)), stream.randint(0, 2, (1, m))
+        agree += fd.compute_cost(AL, Y) == reference.compute_cost(AL, Y)
+    assert agree >= 45
+
+
+def test_printed_linear_backward():
+    dZ, *cache = drawn(1, (1, 2), (3, 2), (1, 3), (1, 1))
+    dA_prev, dW, db = fd.linear_backward(dZ, tuple(cache))
+    assert printed(dA_prev) == (
+        "[[0.51822968 -0.19517421] [-0.40506361 0.15255393] [2.37496825 -0.89445391]]"
+    )
+    assert printed(dW) == "[[-0.10076895 1.40685096 1.64992505]]"
+    assert printed(db) == "[[0.50629448]]"
+
+
+@pytest.mark.parametrize(
+    ("activation", "expected"),
+    [
+        (
+            "sigmoid",
+            (
+                "[[0.11017994 0.01105339] [0.09466817 0.00949723] [-0.05743092 -0.00576154]]",
+                "[[0.10266786 0.09778551 -0.01968084]]",
+                "[[-0.05729622]]",
+            ),
+        ),
+        (
+            "relu",
+            (
+                "[[0.44090989 0.] [0.37883606 0.] [-0.2298228 0.]]",
+                "[[0.44513824 0.37371418 -0.10478989]]",
+                "[[-0.20837892]]",
+            ),
+        ),
+    ],
+)
+def test_printed_linear_activation_backward(activation, expected):
+    dA, A, W, b, Z = drawn(2, (1, 2), (3, 2), (1, 3), (1, 1), (1, 2))
+    gradients = fd.linear_activation_backward(dA, ((A, W, b), Z), activation)
+    assert tuple(printed(g).replace("-0.]", "0.]") for g in gradients) == expected
+
+
+def test_printed_model_backward():
+    """The notebook's case: this AL is not sigmoid(Z), and not even a probability."""
+    shapes = (1, 2), (4, 2), (3, 4), (3, 1), (3, 2), (3, 2), (1, 3), (1, 1), (1, 2)
+    AL, A1, W1, b1, Z1, A2, W2, b2, Z2 = drawn(3, *shapes)
+    caches = [((A1, W1, b1), Z1), ((A2, W2, b2), Z2)]
+    grads = fd.L_model_backward(AL, np.array([[1, 0]]), caches)
+    assert list(grads) == ["dA1", "dW2", "db2", "dA0", "dW1", "db1"]
+    assert printed(grads["dW1"]) == (
+        "[[0.41010002 0.07807203 0.13798444 0.10502167] [0. 0. 0. 0.] "
+        "[0.05283652 0.01005865 0.01777766 0.0135308]]"
+    )
+    assert printed(grads["db1"]) == "[[-0.22007063] [0.] [-0.02835349]]"
+    assert printed(grads["dA0"]).replace("-0. ", "0. ") == (
+        "[[0. 0.52257901] [0. -0.3269206] [0. -0.32070404] [0. -0.74079187]]"
+    )
+
+
+def test_printed_update_parameters():
+    shapes = (3, 4), (3, 1), (1, 3), (1, 1)
+    parameters = named("", *drawn(2, *shapes))
+    fd.update_parameters(parameters, named("d", *drawn(3, *shapes)), 0.1)
+    assert printed(parameters["W1"][0]) == "[-0.59562069 -0.09991781 -2.14584584 1.82662008]"
+    assert printed(parameters["b2"]) == "[[-0.84610769]]"
+
+
+# --- the reference, over the whole table -----------------------------------------------------
+
+
+@each_dtype
+@each_case
+def test_agrees_with_the_reference(name, dtype):
+    """Values within the tolerance, dtypes kept, inputs as they were, on every edge shape."""
+    case = CASES[name]
+    for seed, (n, m) in enumerate(edge_shapes(dtype)):
+        arguments = case.arguments(Draw(dtype, seed), n, m)
+        expected = case.reference(in_double(arguments))
+        if case.function == "update_parameters":  # it binds new arrays into the dict it is given
+            arguments[0][0].update(arguments[0][0])
+        before = copy.deepcopy(arguments)
+        result = case.fast(arguments)
+        assert type(result) is type(expected)
+        for x, r in zip(leaves(result), leaves(expected), strict=True):
+            assert x.shape == r.shape
+            if isinstance(result, float) or r.dtype.kind == "i":
+                assert x.dtype == r.dtype
+            else:
+                assert x.dtype == dtype
+            # n = 300 inputs are summed in float32, and a derivative in the tail is small
+            assert relative_error(x, r) <= TOLERANCE[dtype], (n, m)
+        if case.function != "update_parameters":
+            for x, r in zip(leaves(arguments), leaves(before), strict=True):
+                np.testing.assert_array_equal(x, r)
+
+
+def test_every_tolerance_can_fail():
+    for dtype in DTYPES:
+        Z = Draw(dtype, 0).normal(5, 7)
+        A, _ = fd.sigmoid(Z)
+        wrong = (A * (1 + 3 * TOLERANCE[dtype])).astype(dtype)
+        expected = reference.sigmoid(Z.astype(np.float64))[0]
+        assert_close(A, expected)
+        with pytest.raises(AssertionError, match="relative error"):
+            assert_close(wrong, expected)
+
+
+LAYOUTS = {
+    "columns": np.asfortranarray,
+    "strided": lambda a: np.repeat(np.repeat(a, 2, axis=0), 3, axis=1)[::2, ::3],
+    "backwards": lambda a: np.ascontiguousarray(a[::-1, ::-1])[::-1, ::-1],
+    "part of a wider matrix": lambda a: np.pad(a, 2)[2:-2, 2:-2],
+}
+
+
+def read_only(a):
+    a = a.copy()
+    a.flags.writeable = False
+    return a
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@each_case
+def test_layouts(name, layout):
+    """Any strides give the bits of the contiguous array, and so does read-only memory."""
+    case = CASES[name]
+    for n, m in ((3, 5), (20, 40)) if JIT else ((2, 3),):
+        arguments = case.arguments(Draw("float64", 1), n, m)
+        laid_out = mapped(arguments, lambda a: read_only_like(LAYOUTS[layout](a)))
+        result = case.fast(laid_out)
+        for x, r in zip(leaves(result), leaves(case.fast(arguments)), strict=True):
+            assert_close(x, r, factor=0.01) if x.dtype.kind == "f" else assert_same(x, r)
+
+
+def read_only_like(a):
+    """The same view, read-only."""
+    view = a.view()
+    view.flags.writeable = False
+    return view
+
+
+@pytest.mark.parametrize("kind", ["int64", "uint8", "bool", "float16", ">f8", ">f4", "list"])
+def test_other_types_are_cast_once(kind):
+    A, W, b = np.array([[1, 0], [1, 1]]), np.array([[1, 1], [0, 1]]), np.array([[1], [0]])
+    given = [a.tolist() if kind == "list" else a.astype(kind) for a in (A, W, b)]
+    Z, cache = fd.linear_forward(*given)
+    assert Z.dtype == (np.float32 if kind == ">f4" else np.float64)
+    assert all(x is y for x, y in zip(cache, given, strict=True))
+    np.testing.assert_array_equal(Z, [[3, 2], [1, 1]])
+    np.testing.assert_array_equal(fd.tanh(given[0])[0], fd.tanh(A.astype(Z.dtype))[0])
+
+
+def test_mixed_precision_is_double():
+    A, W, b = Draw("float32", 0).linear(3, 4)
+    Z, cache = fd.linear_forward(A, W.astype(np.float64), b)
+    assert Z.dtype == np.float64
+    assert cache[0] is A
+    dA = np.ones(Z.shape, np.float32)
+    assert {g.dtype.name for g in fd.linear_backward(dA, cache)} == {"float32", "float64"}
+    assert fd.relu_backward(dA, Z).dtype == np.float64
+
+
+# --- the contract ----------------------------------------------------------------------------
+
+
+def test_caches_hold_the_arrays_that_were_passed():
+    draw = Draw("float32", 0)
+    A_prev, W, b = draw.linear(3, 4)
+    A, ((a, w, bias), Z) = fd.linear_activation_forward(A_prev, W, b, "relu")
+    assert a is A_prev and w is W and bias is b
+    np.testing.assert_array_equal(np.maximum(Z, 0), A)
+    X, parameters = draw.normal(4, 5), draw.parameters(3)
+    _, caches = fd.L_model_forward(X, parameters)
+    assert caches[0][0][0] is X
+    assert all(caches[i][0][1] is parameters[f"W{i + 1}"] for i in range(3))
+    for name in ACTIVATIONS:
+        assert getattr(fd, name)(X)[1] is X
+
+
+def test_both_spellings():
+    assert fd.initialize_parameters is fd.initialise_parameters
+    assert fd.initialize_parameters_deep is fd.initialise_parameters_deep
+    assert fd.model_backward is fd.L_model_backward
+
+
+def test_the_same_names_and_arguments_as_the_reference():
+    import inspect
+
+    for name in fd.__all__:
+        fast = inspect.signature(getattr(fd, name)).parameters.values()
+        plain = inspect.signature(getattr(reference, name)).parameters.values()
+        describe = [[(p.name, p.kind, p.default) for p in params] for params in (fast, plain)]
+        assert describe[0] == describe[1], name
+
+
+def test_the_global_seed_is_left_alone():
+    before = np.random.get_state()[1].copy()
+    fd.initialise_parameters(3, 2, 1)
+    fd.initialise_parameters_deep([3, 2, 1], init="he")
+    np.testing.assert_array_equal(np.random.get_state()[1], before)
+
+
+def ones(*shape):
+    return np.ones(shape)
+
+
+class Unusable:
+    """Neither a number nor an array."""
+
+
+# What no function may take: (function, arguments, what the message must say).
+BAD = {
+    "object array": (fd.relu, (np.array([[Unusable()]]),), "Z has dtype object"),
+    "text": (fd.relu, ("abc",), "Z has dtype"),
+    "complex": (fd.tanh, (ones(2, 2) * 1j,), "Z has dtype complex128"),
+    "masked": (fd.sigmoid, (np.ma.array([1.0], mask=[True]),), "Z is a masked array"),
+    "ragged": (fd.sigmoid, ([[1.0], [1.0, 2.0]],), "Z does not form an array"),
+    "empty": (fd.relu, (ones(3, 0),), r"Z has shape \(3, 0\)"),
+    "softmax of a number": (fd.softmax, (1.0,), r"Z has shape \(\)"),
+    "different shapes": (fd.relu_backward, (ones(2, 3), ones(3, 2)), r"dA has shape \(2, 3\)"),
+    "broadcast": (fd.tanh_backward, (ones(1, 3), ones(3, 3)), r"expected \(3, 3\)"),
+    "1-d": (fd.linear_forward, (ones(3), ones(2, 3), ones(2, 1)), "A has shape"),
+    "inner": (fd.linear_forward, (ones(4, 5), ones(2, 3), ones(2, 1)), r"\(2, 3\) and A \(4, 5\)"),
+    "bias row": (fd.linear_forward, (ones(3, 5), ones(2, 3), ones(1, 2)), r"b has shape \(1, 2\)"),
+    "bias": (fd.linear_forward, (ones(3, 5), ones(2, 3), ones(2)), "b has shape"),
+    "no examples": (fd.linear_forward, (ones(3, 0), ones(2, 3), ones(2, 1)), "A has shape"),
+    "activation": (
+        fd.linear_activation_forward, (ones(3, 5), ones(2, 3), ones(2, 1), "rleu"), "mean 'relu'",
+    ),
+    "activation back": (
+        fd.linear_activation_backward,
+        (ones(2, 5), ((ones(3, 5), ones(2, 3), None), ones(2, 5)), "sin"), "activation is 'sin'",
+    ),
+    "dZ": (fd.linear_backward, (ones(2, 4), (ones(3, 5), ones(2, 3), None)), r"dZ has shape"),
+    "cache": (fd.linear_backward, (ones(2, 4), ones(3, 5)), "cache is a ndarray"),
+    "cache of a layer": (
+        fd.linear_activation_backward, (ones(2, 5), (ones(3, 5),), "relu"), "cache is a tuple",
+    ),
+    "AL and Y": (fd.compute_cost, (ones(1, 3), ones(3, 1)), r"Y has shape \(3, 1\)"),
+    "never (m, m)": (fd.compute_cost, (ones(2, 3), ones(3)), "Y has dtype float64"),
+    "class": (fd.compute_cost, (ones(2, 3), np.array([0, 1, 2])), r"Y\[2\] is 2"),
+    "loss": (lambda: fd.compute_cost(ones(1, 1), ones(1, 1), loss="mes"), (), "mean 'mse'"),
+    "no parameters": (fd.L_model_forward, (ones(2, 2), {}), "W1 is missing"),
+    "a layer missing": (
+        fd.L_model_forward, (ones(2, 2), {"W1": ones(1, 2), "b2": ones(1, 1)}), "b1 is missing",
+    ),
+    "not a dict": (fd.L_model_forward, (ones(2, 2), [1]), "parameters is a list"),
+    "layers": (
+        fd.L_model_forward,
+        (ones(2, 2), named("", ones(3, 2), ones(3, 1), ones(1, 4), ones(1, 1))), "W2 has shape",
+    ),
+    "caches": (fd.L_model_backward, (ones(1, 2), ones(1, 2), []), "caches is not the list"),
+    "caches of softmax": (fd.L_Layer_Back_Prop, (None, ones(1, 2), None), "caches is not"),
+    "AL of other examples": (
+        fd.L_model_backward,
+        (ones(1, 2), ones(1, 2), [((ones(1, 3), ones(1, 1), None), ones(1, 3))]), "AL has shape",
+    ),
+    "gradient missing": (fd.update_parameters, ({"W1": ones(2, 2)}, {}, 0.1), "no dW1"),
+    "gradient": (
+        fd.update_parameters, ({"W1": ones(2, 2)}, {"dW1": ones(2, 3)}, 0.1), "dW1 has shape",
+    ),
+    "sizes": (fd.initialise_parameters, (0, 2, 1), "n_x is 0"),
+    "dims": (fd.initialise_parameters_deep, ([3],), "at least two sizes"),
+    "accuracy": (
+        fd.accuracy, (ones(1, 3), [1, 0], {"W1": ones(1, 1), "b1": ones(1, 1)}), "y has shape",
+    ),
+    "training on NaN": (fd.L_layer_model, (ones(2, 2) * np.nan, [1, 0], [2, 1]), r"X\[0, 0\]"),
+    "training sizes": (fd.L_layer_model, (ones(3, 2), [1, 0], [2, 1]), r"expected \(2, m\)"),
+    "two layers": (fd.two_layer_model, (ones(2, 2), [1, 0], [2, 1]), "three sizes"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_input_is_named(what):
+    function, arguments, message = BAD[what]
+    with pytest.raises((TypeError, ValueError), match=message):
+        function(*arguments)
+
+
+@pytest.mark.parametrize("what", [name for name in BAD if BAD[name][0] is not None])
+def test_bad_input_never_reaches_a_kernel(what, monkeypatch):
+    def kernel(*args):
+        if what not in ("layers", "accuracy"):  # whose first layers are in order
+            raise AssertionError("compiled code was called")
+        return run(*args)
+
+    run = dispatch.run
+    monkeypatch.setattr(dispatch, "run", kernel)
+    function, arguments, _ = BAD[what]
+    with pytest.raises((TypeError, ValueError)):
+        function(*arguments)
+
+
+# --- update in place -------------------------------------------------------------------------
+
+
+@each_dtype
+def test_update_in_place(dtype):
+    w, g = Draw(dtype, 0).normal(5, 7), Draw(dtype, 1).normal(5, 7)
+    expected = w - np.asarray(0.5, dtype) * g
+    for layout in (np.ascontiguousarray, np.asfortranarray, LAYOUTS["strided"]):
+        target = layout(w).copy(order="K")
+        parameters = {"W1": target}
+        assert fd.update_parameters(parameters, {"dW1": g}, 0.5, inplace=True) is parameters
+        assert parameters["W1"] is target
+        assert_close(target, expected)
+
+
+def test_update_binds_new_arrays():
+    w = np.ones((2, 2))
+    parameters = {"W1": w}
+    assert fd.update_parameters(parameters, {"dW1": np.ones((2, 2))}, 0.5) is parameters
+    assert parameters["W1"] is not w
+    np.testing.assert_array_equal(w, 1.0)
+    np.testing.assert_array_equal(parameters["W1"], 0.5)
+
+
+@pytest.mark.parametrize(
+    ("w", "message"),
+    [(np.ones((2, 2), int), "not an array of float"), (read_only(np.ones((2, 2))), "read-only")],
+)
+def test_what_cannot_be_overwritten_is_refused_before_anything_is(w, message):
+    parameters = {"W1": np.ones((2, 2)), "b1": w}
+    grads = {"dW1": np.ones((2, 2)), "db1": np.ones((2, 2))}
+    with pytest.raises((TypeError, ValueError), match=message):
+        fd.update_parameters(parameters, grads, 0.5, inplace=True)
+    np.testing.assert_array_equal(parameters["W1"], 1.0)
+
+
+# --- the ends of the range -------------------------------------------------------------------
+
+EXTREMES = [-1e4, -800.0, -100.0, -40.0, -20.0, -1e-3, 0.0, 1e-3, 20.0, 40.0, 100.0, 800.0, 1e4]
+
+
+@each_dtype
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_no_finite_z_overflows(name, dtype):
+    """Every element on its own, so that large neighbours hide nothing."""
+    Z = np.array([EXTREMES], dtype)
+    A, _ = getattr(fd, name)(Z)
+    dZ = getattr(fd, f"{name}_backward")(np.ones_like(Z), Z)
+    expected, _ = getattr(reference, name)(Z.astype(np.float64))
+    assert np.isfinite(A).all() and np.isfinite(dZ).all()
+    tiny = np.finfo(dtype).tiny
+    np.testing.assert_allclose(A, expected, rtol=4 * np.finfo(dtype).eps, atol=tiny)
+
+
+@each_dtype
+def test_derivatives_keep_their_precision_in_the_tails(dtype):
+    """sigmoid' and tanh' at |z| = 15: exp(-|z|) and 4 exp(-2|z|), though A rounds to 1."""
+    Z = np.array([[-15.0, 15.0]], dtype)
+    one, rtol = np.ones_like(Z), 8 * float(np.finfo(dtype).eps)
+    s = math.exp(-15) / (1 + math.exp(-15)) ** 2
+    np.testing.assert_allclose(fd.sigmoid_backward(one, Z), [[s, s]], rtol=rtol)
+    t = 4 * math.exp(-30) / (1 + math.exp(-30)) ** 2
+    np.testing.assert_allclose(fd.tanh_backward(one, Z), [[t, t]], rtol=4 * rtol)
+
+
+@each_dtype
+def test_saturated_outputs(dtype):
+    """AL exactly 0 and 1: the cost is finite, and the error takes its limit AL - Y."""
+    AL, Y = np.array([[0, 0, 1, 1]], dtype), np.array([[0, 1, 0, 1]])
+    worst = -math.log(np.finfo(dtype).tiny)
+    assert fd.compute_cost(AL, Y) == pytest.approx(2 * worst / 4, rel=1e-6)
+    assert fd.compute_cost(AL[:, [0, 3]], Y[:, [0, 3]]) == 0.0
+    Z = np.array([[-1e4, -1e4, 1e4, 1e4]], dtype)
+    one = np.ones((1, 1), dtype)
+    grads = fd.L_model_backward(AL, Y, [((np.ones((1, 4), dtype), one, one), Z)])
+    np.testing.assert_array_equal(grads["dA0"], [[0, -1, 1, 0]])
+    probabilities = np.array([[0, 1], [1, 0]], dtype)
+    cost = fd.compute_cost(probabilities, [0, 0], loss="categorical_crossentropy")
+    assert cost == pytest.approx(worst / 2, rel=1e-6)
+
+
+@each_dtype
+def test_error_of_an_output_that_another_library_computed(dtype):
+    """Its sigmoid may differ in the last digit, which 1 / (1 - AL) would amplify."""
+    Z = np.linspace(-30, 30, 61, dtype=dtype).reshape(1, -1)
+    AL = reference.sigmoid(Z)[0]
+    Y = (Z < 0).astype(dtype)
+    W = np.ones((1, 1), dtype)
+    grads = fd.L_model_backward(AL, Y, [((np.ones_like(Z), W, W), Z)])
+    np.testing.assert_allclose(grads["dA0"], AL - Y, rtol=4 * np.finfo(dtype).eps)
+
+
+@each_dtype
+@each_case
+def test_nan_survives(name, dtype):
+    """A NaN in any input shows in some output, without a warning or an exception."""
+    case = CASES[name]
+    if case.function == "predict":
+        pytest.skip("labels are integers")
+    if not JIT:
+        pytest.skip("NumPy warns where compiled code does not")
+    plain = case.arguments(Draw(dtype, 0), 3, 5)
+    for target in range(len(leaves(plain))):
+        arguments = copy.deepcopy(plain)
+        leaf = [a for a in leaves(arguments) if a.dtype.kind == "f" and a.ndim]
+        if target >= len(leaf):
+            break
+        leaf[target].flat[0] = np.nan
+        with np.errstate(all="ignore"):
+            expected = any(np.isnan(x).any() for x in leaves(case.reference(arguments)))
+        shown = any(np.isnan(x).any() for x in leaves(case.fast(arguments)))
+        assert shown == expected, f"NaN in array {target}"
+
+
+# --- teams and buffers -----------------------------------------------------------------------
+
+
+def force(monkeypatch, team):
+    monkeypatch.setattr(dispatch, "best_team", lambda *args, **kwargs: team)
+
+
+@each_team
+@each_case
+def test_any_team_gives_the_same_bits(name, team, monkeypatch):
+    case = CASES[name]
+    for n, m in ((2, 3), (15, 33), (40, 4100)) if JIT else ((2, 3),):
+        arguments = case.arguments(Draw("float32", 2), n, m)
+        expected = case.fast(arguments)
+        with monkeypatch.context() as patch:
+            force(patch, team)
+            result = case.fast(arguments)
+        for x, r in zip(leaves(result), leaves(expected), strict=True):
+            assert_same(x, r)
+
+
+class Surrounded:
+    """Stands in for `dispatch.run`: kernels work on copies between fences or pages."""
+
+    def __init__(self, allocate):
+        self.allocate, self.run, self.calls = allocate, dispatch.run, 0
+
+    def __call__(self, serial, parallel, team, *args):
+        self.calls += 1
+        copies = {id(a): self.allocate(a) for a in args if isinstance(a, np.ndarray)}
+        result = self.run(serial, parallel, team, *(copies.get(id(a), a) for a in args))
+        for a in args:
+            if isinstance(a, np.ndarray):
+                a[...] = copies[id(a)]
+        return result
+
+
+@each_team
+@each_dtype
+@each_case
+def test_nothing_beyond_the_buffers_is_touched(name, dtype, team, monkeypatch):
+    case, fences = CASES[name], Fenced()
+    surrounded = Surrounded(fences)
+    force(monkeypatch, team)
+    for n, m in edge_shapes(dtype)[:10]:
+        arguments = case.arguments(Draw(dtype, 3), n, m)
+        expected = case.fast(arguments)
+        with monkeypatch.context() as patch:
+            patch.setattr(dispatch, "run", surrounded)
+            result = case.fast(arguments)
+        for x, r in zip(leaves(result), leaves(expected), strict=True):
+            assert_same(x, r)
+    if surrounded.calls:
+        fences.check()
+    else:
+        assert case.name.startswith("identity")
+
+
+def every_case_surrounded(allocate):
+    """All cases on a few shapes, with the pages around every buffer out of bounds."""
+    run = dispatch.run
+    dispatch.run = Surrounded(allocate)
+    try:
+        for case in CASES.values():
+            for n, m in ((1, 1), (3, 5), (15, 33)):
+                case.fast(case.arguments(Draw("float32", 0), n, m))
+    finally:
+        dispatch.run = run
+
+
+@pytest.mark.needs_jit
+@needs_guard_pages
+def test_reads_stay_inside_the_buffers():
+    assert_survives_guard_pages("test_functional", "every_case_surrounded")
+
+
+# --- training calls --------------------------------------------------------------------------
+
+
+def spiral(dtype="float64"):
+    """Two interleaved classes in the plane."""
+    stream = np.random.RandomState(0)
+    X = stream.randn(2, 40).astype(dtype)
+    return X, (X[0] * X[1] > 0).astype(int)
+
+
+@each_dtype
+@pytest.mark.parametrize(
+    ("hidden", "output", "n_y"),
+    [("relu", "sigmoid", 1), ("tanh", "softmax", 3), (["tanh", "relu"], "identity", 2)],
+)
+def test_training_follows_the_reference(hidden, output, n_y, dtype):
+    X, y = spiral(dtype)
+    dims = [2, 5, n_y] if isinstance(hidden, str) else [2, 5, 4, n_y]
+    Y = np.eye(n_y)[:, y] if n_y > 1 else y
+    options = {"hidden_activation": hidden, "output_activation": output}
+    fast, costs = fd.L_layer_model(X, Y, dims, 0.05, 201, **options)
+    double = X.astype(np.float64)
+    slow, expected = reference.L_layer_model(double, Y, dims, 0.05, 201, **options)
+    assert len(costs) == 3
+    assert list(fast) == list(slow)
+    assert relative_error(np.array(costs), np.array(expected)) <= TOLERANCE[dtype]
+    for name, w in fast.items():
+        assert w.dtype == dtype
+        assert relative_error(w, slow[name]) <= 10 * TOLERANCE[dtype]
+
+
+def test_training_prints_the_cost(capsys):
+    X, y = spiral()
+    printing, costs = fd.two_layer_model(X, y, (2, 4, 1), 0.1, 250, True)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"Cost after iteration {100 * i}: {cost:f}" for i, cost in enumerate(costs)]
+    silent, same = fd.two_layer_model(X, y, (2, 4, 1), 0.1, 250)
+    assert capsys.readouterr().out == ""
+    assert costs == same
+    for name, w in printing.items():
+        assert_same(w, silent[name])
+
+
+def test_training_no_iterations():
+    X, y = spiral()
+    parameters, costs = fd.L_layer_model(X, y, [2, 3, 1], num_iterations=0)
+    assert costs == []
+    expected = fd.initialise_parameters_deep([2, 3, 1], seed=1, init="lecun")
+    for name, w in parameters.items():
+        np.testing.assert_array_equal(w, expected[name])
+
+
+def test_training_that_diverges_says_so():
+    X, y = spiral()
+    with pytest.raises(DivergenceError, match="learning_rate"):
+        fd.L_layer_model(1e200 * X, y * 1e200, [2, 3, 1], 1e200, 50, output_activation="identity")
+
+
+def test_predict_and_accuracy():
+    X, y = spiral()
+    parameters, _ = fd.L_layer_model(X, y, [2, 20, 1], 0.5, 3000, seed=3, init="he")
+    labels = fd.predict(X, parameters)
+    assert labels.shape == (1, 40) and labels.dtype == np.int64
+    assert fd.accuracy(X, y, parameters) == np.mean(labels[0] == y) >= 0.95
+    assert fd.accuracy(X, y.reshape(1, -1), parameters) == fd.accuracy(X, y, parameters)
+    several = {"W1": np.eye(3), "b1": np.zeros((3, 1))}
+    scores = np.array([[3.0, 0, 0], [0, 2, 0], [1, 0, 9]])
+    options = {"output_activation": "softmax"}
+    np.testing.assert_array_equal(fd.predict(scores, several, **options), [[0, 1, 2]])
+    assert fd.accuracy(scores, np.eye(3), several, **options) == 1.0
+    raw = fd.predict(scores, several, output_activation="identity")
+    np.testing.assert_array_equal(raw, scores)
