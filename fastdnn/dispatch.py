@@ -18,7 +18,7 @@ import numba
 from numba.core import config
 from numba.np.ufunc import parallel
 
-from .kernels.team import new_counters
+from .kernels.team import kernel_address, launch, new_counters
 
 # Fixed costs measured on four cores of a server: entering a parallel region of the OpenMP layer,
 # and one meeting of the team inside. A multiply-add takes some 25 ps (float32) to 50 ps with the
@@ -85,6 +85,37 @@ def _team_limit() -> int:
     """OpenMP's own limit on the size of a team, where one is set."""
     limit = os.environ.get("OMP_THREAD_LIMIT", "")
     return int(limit) if limit.isdecimal() and int(limit) > 0 else config.NUMBA_NUM_THREADS
+
+
+def run_team(kernel: Any, team: int, *args: Any) -> int:
+    """Call ``kernel(member, counters, team, *args)`` for a team of that size, or for one member.
+
+    The arrays among ``args`` are contiguous and writable. The thread count of other Numba code is
+    as before when this returns.
+    """
+    team = min(team, _team_limit())
+    if team > 1 and teams_are_safe() and _inside.acquire(blocking=False):
+        lock = _inside
+        before = numba.get_num_threads()
+        try:
+            numba.set_num_threads(team)
+            return int(launch(_address(kernel, args), new_counters(), team, args))
+        finally:
+            numba.set_num_threads(before)
+            lock.release()
+    return int(kernel(0, new_counters(), 1, *args))
+
+
+_addresses: dict[tuple[Any, ...], int] = {}
+
+
+def _address(kernel: Any, args: tuple[Any, ...]) -> int:
+    """The kernel's machine code for these arguments, remembered by their types."""
+    key = (kernel, *(getattr(value, "dtype", type(value)) for value in args))
+    found = _addresses.get(key)
+    if found is None:
+        found = _addresses[key] = kernel_address(kernel, args)
+    return found
 
 
 def run(

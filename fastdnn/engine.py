@@ -247,8 +247,8 @@ class Engine:
     ) -> int:
         """Call the step kernel; returns the number of steps completed."""
         clip = regularisation.clip_norm
-        done = dispatch.run(
-            step.steps_serial, step.steps_parallel, team,
+        done = dispatch.run_team(
+            step.train_steps, team,
             space.plan.shape, space.plan.layers, space.plan.blocks, self.buffer, state, space.work,
             space.partial_costs, space.block_squares, X.flat, Y.flat,
             self._no_weights if weights is None else weights,
@@ -296,8 +296,8 @@ class Engine:
             shape[step.X_ROW], shape[step.X_COLUMN] = X.row_stride, X.column_stride
             out = np.empty((self.layout.layer_dims[-1], X.columns), self.dtype)
             team = dispatch.best_team(space.plan.multiply_adds, meetings=1, limit=n_threads)
-            dispatch.run(
-                inference.forward_serial, inference.forward_parallel, team,
+            dispatch.run_team(
+                inference.forward_panels, team,
                 shape, space.plan.layers, self.buffer, space.work, X.flat, out.reshape(-1),
             )  # fmt: skip
         return out

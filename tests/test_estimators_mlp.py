@@ -24,21 +24,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-sklearn = pytest.importorskip("sklearn", "1.6")
+pytest.importorskip("sklearn", "1.6")
 
-import joblib  # noqa: E402
-from sklearn.datasets import (  # noqa: E402
+import joblib
+import sklearn
+from sklearn.datasets import (
     load_digits,
     load_iris,
     make_classification,
     make_multilabel_classification,
     make_regression,
 )
-from sklearn.exceptions import ConvergenceWarning  # noqa: E402
-from sklearn.metrics import roc_auc_score  # noqa: E402
-from sklearn.preprocessing import minmax_scale, scale  # noqa: E402
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import minmax_scale, scale
 
-from fastdnn.estimators import DNNClassifier, DNNRegressor  # noqa: E402
+from fastdnn.estimators import DNNClassifier, DNNRegressor
 
 DOES_NOT_APPLY = {
     "test_gradient": "central differences of every activation and loss are in the tests of DNN",

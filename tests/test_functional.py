@@ -544,12 +544,19 @@ class Surrounded:
 
     def __call__(self, serial, parallel, team, *args):
         self.calls += 1
-        copies = {id(a): self.allocate(a) for a in args if isinstance(a, np.ndarray)}
-        result = self.run(serial, parallel, team, *(copies.get(id(a), a) for a in args))
-        for a in args:
+        copies = {}  # one for each place in memory: an output may be an input
+        given = [self.copied(a, copies) if isinstance(a, np.ndarray) else a for a in args]
+        result = self.run(serial, parallel, team, *given)
+        for a, copied in zip(args, given, strict=True):
             if isinstance(a, np.ndarray):
-                a[...] = copies[id(a)]
+                a[...] = copied
         return result
+
+    def copied(self, a, copies):
+        place = a.__array_interface__["data"][0], a.size
+        if place not in copies:
+            copies[place] = self.allocate(a)
+        return copies[place]
 
 
 @each_team
@@ -559,7 +566,7 @@ def test_nothing_beyond_the_buffers_is_touched(name, dtype, team, monkeypatch):
     case, fences = CASES[name], Fenced()
     surrounded = Surrounded(fences)
     force(monkeypatch, team)
-    for n, m in edge_shapes(dtype)[:10]:
+    for n, m in ((1, 1), (3, 5), (4, 8), (13, 31), (14, 32), (15, 33)) if JIT else ((2, 3),):
         arguments = case.arguments(Draw(dtype, 3), n, m)
         expected = case.fast(arguments)
         with monkeypatch.context() as patch:

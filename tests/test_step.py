@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from kernel_cases import (
-    JIT,
     TOLERANCE,
     assert_close,
     assert_same,
@@ -72,7 +71,6 @@ def test_gradients(net, dtype):
 
 
 @each_dtype
-@pytest.mark.needs_jit
 @pytest.mark.parametrize("net", LARGE, ids=str)
 def test_gradients_beyond_a_block(net, dtype):
     with fenced() as allocate:
@@ -82,7 +80,7 @@ def test_gradients_beyond_a_block(net, dtype):
 def batches(dtype):
     """Around one, two and four vectors: where the width of a panel and their number change."""
     lane = lane_count(dtype)
-    return edges(lane, 2 * lane, 4 * lane) if JIT else [1, lane, 2 * lane + 1, 4 * lane + 1]
+    return edges(lane, 2 * lane, 4 * lane)
 
 
 @each_dtype
@@ -93,7 +91,6 @@ def test_gradients_of_any_batch(dtype):
 
 
 @each_dtype
-@pytest.mark.needs_jit
 @pytest.mark.parametrize("batch", [K_BLOCK - 1, K_BLOCK, K_BLOCK + 1, 1000])
 def test_gradients_of_many_examples(batch, dtype):
     """The sum over examples is cut into runs, panels and groups of panels."""

@@ -57,9 +57,9 @@ OPTIONS = {
 @pytest.mark.parametrize("option", OPTIONS)
 @each_team
 def test_any_team_computes_the_same_bits(team, option, dtype):
-    net, batch = (DEEP, 300) if JIT else (SMALL, 7)
+    net, batch = DEEP, 300
     serial = trained(net, dtype, batch, **OPTIONS[option])
-    assert len(serial[0].plan.blocks) > (8 if JIT else 2)
+    assert len(serial[0].plan.blocks) > 8
     with fenced() as allocate:
         together = trained(net, dtype, batch, team, allocate=allocate, **OPTIONS[option])
         assert_same_training(together, serial)
@@ -89,7 +89,7 @@ THRESHOLDS = {
 @each_dtype
 @pytest.mark.parametrize("sides", THRESHOLDS)
 def test_both_sides_of_every_threshold_compute_the_same_bits(sides, dtype, monkeypatch):
-    net, batch = (Net((270, 35, 40, 5), "relu", "softmax"), 90) if JIT else (SMALL, 40)
+    net, batch = Net((270, 35, 40, 5), "relu", "softmax"), 90
     usual = trained(net, dtype, batch)
     for name, value in THRESHOLDS[sides].items():
         assert hasattr(workspace, name)

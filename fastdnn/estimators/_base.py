@@ -198,15 +198,16 @@ class NetworkEstimator(Settings):
     def _validated(self, X: Any, y: Any, fresh: bool) -> tuple[NDArray[Any], NDArray[Any]]:
         if hasattr(y, "toarray"):
             raise TypeError("y is sparse, expected a dense array: use y.toarray()")
-        checked: tuple[NDArray[Any], NDArray[Any]] = validate_data(
-            self,
-            X,
-            y,
-            reset=fresh,
-            dtype=self._dtypes(fresh),
-            multi_output=True,
-            y_numeric=self._y_numeric,
-        )
+        with np.errstate(over="ignore", invalid="ignore"):  # infinities are found and reported
+            checked: tuple[NDArray[Any], NDArray[Any]] = validate_data(
+                self,
+                X,
+                y,
+                reset=fresh,
+                dtype=self._dtypes(fresh),
+                multi_output=True,
+                y_numeric=self._y_numeric,
+            )
         return checked
 
     def _dtypes(self, fresh: bool) -> Any:
@@ -311,7 +312,8 @@ class NetworkEstimator(Settings):
     def _forward(self, X: ArrayLike) -> NDArray[Any]:
         """Outputs AL (n_outputs, m) for the rows of X."""
         check_is_fitted(self)
-        rows = validate_data(self, X, reset=False, dtype=self.network_.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            rows = validate_data(self, X, reset=False, dtype=self.network_.dtype)
         return self.network_.forward(rows.T)
 
     def __sklearn_is_fitted__(self) -> bool:

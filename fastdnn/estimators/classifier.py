@@ -187,7 +187,13 @@ class DNNClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc]
 
     def _learn_classes(self, y: NDArray[Any], incremental: bool, classes: ArrayLike | None) -> None:
         check_classification_targets(y)
-        self._multilabel = type_of_target(y) == "multilabel-indicator"
+        kind = type_of_target(y)
+        if kind == "multiclass-multioutput":
+            raise ValueError(
+                f"y has {y.shape[1]} columns of classes, expected one, or a 0/1 indicator of "
+                "labels: sklearn.multioutput.MultiOutputClassifier fits one network per column"
+            )
+        self._multilabel = kind == "multilabel-indicator"
         if self._multilabel:
             labels = np.arange(y.shape[1])
             if classes is not None and len(unique_labels(classes)) != len(labels):

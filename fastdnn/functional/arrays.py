@@ -109,10 +109,10 @@ _kept = _Kept()
 
 
 def working_memory(count: int, dtype: np.dtype[Any]) -> Array:
-    """At least ``count`` elements, aligned, with any contents; valid until the thread's next call."""
+    """``count`` elements, aligned, with any contents; valid until the thread's next call."""
     buffer = _kept.buffers.get(dtype)
     if buffer is None or buffer.size < count:
         buffer = aligned_zeros(count, dtype)
         if buffer.nbytes <= KEPT_BYTES:
             _kept.buffers[dtype] = buffer
-    return buffer
+    return buffer[:count]

@@ -6,12 +6,9 @@ which run as fast as W can be read.
 
 from __future__ import annotations
 
-import numpy as np
-from numba import prange
-
 from . import elementary
 from .activations import SOFTMAX, activate_run
-from .jit import kernel, parallel_kernel, routine, stage
+from .jit import kernel, routine
 from .packing import pack_rows, pack_strided
 from .simd import (
     at,
@@ -63,9 +60,12 @@ def _unpack(out, stride, panel, rows, columns, width):
             store_first(at(out, i * stride + j), load(at(panel, i * width + j)), columns - j)
 
 
-@stage
-def member_forward(member, counters, team, shape, layers, parameters, work, x, out):
-    """What one member does: its share of the panels, ``GROUP`` at a time, in its own slots."""
+@kernel
+def forward_panels(member, counters, team, shape, layers, parameters, work, x, out):
+    """out (n_y, m, row-major) = the network's output for x: this member's share of the panels.
+
+    It takes them ``GROUP`` at a time through slots of its own. Returns 0.
+    """
     scratch = pointer(work, shape[SCRATCH] + member * shape[SCRATCH_SIZE])
     if shape[PACKS]:
         for layer in range(shape[LAYERS]):
@@ -93,19 +93,7 @@ def member_forward(member, counters, team, shape, layers, parameters, work, x, o
             start = (panel + i) * width
             A = pointer(work, layers[last, OUTPUT] + (slot + i) * layers[last, OUTPUT_PANEL])
             _unpack(pointer(out, start), examples, A, n_out, min(width, examples - start), width)
-
-
-@kernel
-def forward_serial(counters, team, shape, layers, parameters, work, x, out):
-    """out (n_y, m, row-major) = the network's output for x, by the calling thread alone."""
-    member_forward(0, counters, team, shape, layers, parameters, work, x, out)
-
-
-@parallel_kernel
-def forward_parallel(counters, team, shape, layers, parameters, work, x, out):
-    """The same by a team of threads."""
-    for member in prange(team):
-        member_forward(np.int64(member), counters, team, shape, layers, parameters, work, x, out)
+    return 0
 
 
 # Rows of W whose inner products are taken together: enough chains of multiply-adds to keep the

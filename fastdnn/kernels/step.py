@@ -18,11 +18,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import prange
 
 from .activations import SOFTMAX, softmax_columns
 from .dropout import mask_key
-from .jit import kernel, parallel_kernel, routine, stage
+from .jit import kernel, routine, stage
 from .linear import ACTIVATE, BACKWARD, K_BLOCK, PLAIN, multiply_panels, tile_count, tile_start
 from .losses import output_error
 from .microkernels import ADD, SET, SET_BIAS, multiply_tile
@@ -36,7 +35,7 @@ from .packing import (
     transpose_units,
 )
 from .simd import at, get, lanes, load, out_of_line, pointer, put, splat, sum_lanes
-from .team import FAILURES, RESULT, atomic_add, atomic_load, meet, share
+from .team import FAILURES, atomic_add, atomic_load, meet, share
 from .updates import COEFFICIENTS, GRADIENT, sum_of_squares, update_run
 
 # Rows of weights up to this length are updated together, after moving their gradients together.
@@ -403,8 +402,8 @@ def _member_blocks(blocks, member, team):
     return first, end
 
 
-@stage
-def member_steps(
+@kernel
+def train_steps(
     member, counters, team, shape, layers, blocks, parameters, state, work, partial_costs,
     block_squares, x, y, sample_weights, order, starts, coefficients, clip_norm, costs,
 ):  # fmt: skip
@@ -451,32 +450,3 @@ def member_steps(
         if atomic_load(counters, FAILURES) > 0:
             return step
     return starts.shape[0]
-
-
-@kernel
-def steps_serial(
-    counters, team, shape, layers, blocks, parameters, state, work, partial_costs,
-    block_squares, x, y, sample_weights, order, starts, coefficients, clip_norm, costs,
-):  # fmt: skip
-    """Training steps by the calling thread alone. Returns the number of steps done."""
-    return member_steps(
-        0, counters, team, shape, layers, blocks, parameters, state, work, partial_costs,
-        block_squares, x, y, sample_weights, order, starts, coefficients, clip_norm, costs,
-    )  # fmt: skip
-
-
-@parallel_kernel
-def steps_parallel(
-    counters, team, shape, layers, blocks, parameters, state, work, partial_costs,
-    block_squares, x, y, sample_weights, order, starts, coefficients, clip_norm, costs,
-):  # fmt: skip
-    """Training steps by a team of threads, all of which must run at the same time."""
-    for member in prange(team):
-        done = member_steps(
-            np.int64(member), counters, team, shape, layers, blocks, parameters, state, work,
-            partial_costs, block_squares, x, y, sample_weights, order, starts, coefficients,
-            clip_norm, costs,
-        )  # fmt: skip
-        if np.int64(member) == 0:
-            counters[RESULT] = done
-    return counters[RESULT]

@@ -5,6 +5,10 @@ threading layer costs 3-5 microseconds each time, as much as a small network's w
 region is entered once for many steps and its members meet at a spinning barrier (0.5 us).
 A member that waits long gives its core away: with more threads than free cores the one that is
 waited for must get to run.
+
+A team's kernel has the form ``kernel(member, counters, team, *args) -> int``. Alone it is called
+as member 0 of 1; `launch` calls the same machine code from a parallel loop, so that results cannot
+depend on which of the two ran.
 """
 
 from __future__ import annotations
@@ -16,9 +20,10 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
+from numba import prange, typeof
 from numba.core import cgutils, types
 
-from .jit import routine
+from .jit import parallel_kernel, routine
 from .simd import I64, primitive
 
 # Entries of a team's counters, each on a cache line of its own.
@@ -30,8 +35,60 @@ def new_counters() -> np.ndarray:
     return np.zeros(24, np.int64)
 
 
+_COUNTERS_TYPE = typeof(new_counters())
+
 # Rounds of the barrier's loop before it starts to yield: some 50 us, far above a phase's jitter.
 _SPINS = 4096
+
+
+@primitive(lambda *args: None)
+def _call_member(
+    typing: Any, address: Any, member: Any, counters: Any, team: Any, args: types.BaseTuple
+) -> Any:
+    """Call the kernel whose machine code starts at ``address``, for one member.
+
+    Through its address, because the machine code of a kernel that is called by name would be
+    generated once more for the parallel loop, and once more for the function around that.
+    """
+    i64 = types.int64
+    kinds = (i64, counters, i64, *(types.unliteral(kind) for kind in args.types))
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        signature_type = context.call_conv.get_function_type(i64, kinds)
+        function = builder.inttoptr(values[0], signature_type.as_pointer())
+        rest = [builder.extract_value(values[4], i) for i in range(len(args.types))]
+        _, result = context.call_conv.call_function(
+            builder, function, i64, kinds, [values[1], values[2], values[3], *rest]
+        )
+        return result
+
+    return i64(i64, i64, counters, i64, args), codegen
+
+
+@parallel_kernel
+def launch(address, counters, team, args):
+    """Run ``kernel(member, counters, team, *args)`` for every member of a team, all at once.
+
+    ``address`` is the kernel's, compiled for exactly these types. Returns what member 0 returned.
+    """
+    for member in prange(team):
+        result = _call_member(address, np.int64(member), counters, team, args)
+        if np.int64(member) == 0:
+            counters[RESULT] = result
+    return counters[RESULT]
+
+
+def kernel_address(kernel: Any, args: tuple[Any, ...]) -> int:
+    """Where the machine code of a team's kernel starts, compiled if it was not."""
+    kinds = (types.int64, _COUNTERS_TYPE, types.int64, *(typeof(value) for value in args))
+    compiled = kernel.overloads.get(kinds)
+    if compiled is None:
+        kernel.compile(kinds)
+        compiled = kernel.overloads[kinds]
+    if types.unliteral(compiled.signature.return_type) != types.int64:
+        raise TypeError(f"{kernel.__name__} returns {compiled.signature.return_type}, not int64")
+    address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+    return int(address)
 
 
 def _twin_add(counters: Any, index: int, amount: int) -> int:

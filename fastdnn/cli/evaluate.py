@@ -1,0 +1,48 @@
+"""``fastdnn evaluate``: how well a model does on a labelled file."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from . import options as types
+from .inputs import classes_of, examples_of, load_labelled
+from .recipe import Recipe
+
+EXAMPLES = """\
+examples:
+  fastdnn evaluate model.npz test.csv
+  fastdnn evaluate cats.npz test_catvnoncat.h5
+"""
+
+
+def add(commands: Any) -> argparse.ArgumentParser:
+    """Declare the command."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "evaluate",
+        help="print the cost and accuracy of a model on a labelled file",
+        description="Print the cost of a model on a labelled file, and its accuracy (classes) or "
+        "its R2 score (a regression).",
+        epilog=EXAMPLES,
+        formatter_class=types.formatter,
+    )
+    parser.add_argument("model", help="the model file")
+    parser.add_argument("data", help="'digits', or a file of examples and labels")
+    types.add_data_options(parser)
+    types.add_threads_option(parser)
+    return parser
+
+
+def run(options: argparse.Namespace) -> int:
+    """Read, evaluate, print."""
+    net = types.load_network(options)
+    recipe = Recipe.of(net, options.model)
+    task = "regression" if net.output_activation == "identity" else "classification"
+    dataset = load_labelled(
+        options.data, target=options.target or recipe.target, features=options.features, task=task
+    )
+    X, y = examples_of(dataset), classes_of(dataset, net, recipe)
+    types.warn("evaluate", recipe.warning(X))
+    scores = net.evaluate(recipe.apply(X, net.dtype), y)
+    print(f"{types.described(scores)}  ({X.shape[1]} examples)")
+    return 0

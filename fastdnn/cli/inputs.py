@@ -1,0 +1,116 @@
+"""Examples and labels from the files a command is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdnn import DNN
+from fastdnn.data import Dataset, load_dataset, load_digits_dataset
+
+from .recipe import Recipe
+
+DIGITS = "digits"
+TABLES = (".csv", ".tsv", ".txt")
+
+
+def load_labelled(
+    name: str, *, target: str | None = None, features: str | None = None, task: Any = "auto"
+) -> Dataset:
+    """The data set ``digits``, or the file of that name, read into memory."""
+    if name == DIGITS and not Path(name).exists():
+        return load_digits_dataset()
+    return load_dataset(
+        name, target=_target(name, target), features=features, task=task, lazy=False
+    )
+
+
+def load_examples(name: str, net: DNN, recipe: Recipe, features: str | None) -> NDArray[Any]:
+    """Examples of shape (n_x, m), from a file that may or may not hold labels too.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read either way, or does not hold n_x features an example.
+    """
+    if name == DIGITS and not Path(name).exists():
+        return examples_of(load_digits_dataset())
+    n_x = net.layer_dims[0]
+    # Without labels nothing says which axis counts the examples, but n_x does.
+    readings: list[dict[str, Any]] = [{"labelled": False}]
+    if Path(name).suffix.lower() in TABLES:
+        readings.append({"target": _target(name, recipe.target)})
+    else:
+        readings.append({"labelled": False, "layout": "columns"})
+    problem: Exception | None = None
+    for reading in readings:
+        try:
+            X = examples_of(load_dataset(name, features=features, lazy=False, **reading))
+        except ValueError as error:
+            problem = problem or error
+            continue
+        if X.shape[0] == n_x:
+            return X
+        problem = problem or ValueError(
+            f"{name} has {X.shape[0]} features an example, the model takes {n_x}"
+        )
+    assert problem is not None
+    raise problem
+
+
+def classes_of(dataset: Dataset, net: DNN, recipe: Recipe) -> NDArray[Any]:
+    """The labels of a data set as the network numbers them.
+
+    A file numbers the classes that happen to be in it; their names are what it shares with the
+    training data.
+
+    Raises
+    ------
+    ValueError
+        For a class that the network was not trained on.
+    """
+    y = labels_of(dataset)
+    if dataset.class_names is None or y.ndim == 2 or y.dtype.kind == "f":
+        return y
+    known = recipe.class_names
+    if not known:  # a model saved from Python: its classes are numbers
+        if not all(name.isdecimal() for name in dataset.class_names):
+            return y
+        numbers: NDArray[Any] = np.array([int(name) for name in dataset.class_names])
+        return numbers.take(y)
+    present = np.unique(y).tolist()
+    strange = [dataset.class_names[i] for i in present if dataset.class_names[i] not in known]
+    if strange:
+        raise ValueError(
+            f"{dataset.name} has the class {strange[0]!r}, the model knows {', '.join(known)}"
+        )
+    numbers = np.zeros(len(dataset.class_names), np.int64)
+    for i in present:
+        numbers[i] = known.index(dataset.class_names[i])
+    return numbers.take(y)
+
+
+def labels_of(dataset: Dataset) -> NDArray[Any]:
+    """The labels, which a file read with labels has."""
+    assert dataset.y is not None
+    return dataset.y
+
+
+def examples_of(dataset: Dataset) -> NDArray[Any]:
+    """The examples of a data set that was read into memory."""
+    assert isinstance(dataset.X, np.ndarray)
+    return dataset.X
+
+
+def _target(name: str, target: str | None) -> Any:
+    """A target as `load_dataset` takes it: a column's number, a file of labels, or a name."""
+    if target is None:
+        return None
+    suffix = Path(name).suffix.lower()
+    if suffix in TABLES:
+        is_number = target.removeprefix("-").isdecimal()
+        return int(target) if is_number else target
+    return Path(target) if suffix == ".npy" else target

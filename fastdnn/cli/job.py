@@ -1,0 +1,169 @@
+"""What ``fastdnn train`` does between reading its data and saving its model."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdnn import DNN, DivergenceError
+from fastdnn.data import Dataset, train_test_split
+
+from .inputs import examples_of, labels_of
+from .options import UsageError
+from .recipe import Recipe, n_classes
+
+PATIENCE = 5  # default of --early-stopping
+WARM_UP_BATCHES = 8
+
+Pair = tuple[NDArray[Any], NDArray[Any]]  # X (n_x, m), y (m,) or (n_y, m)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A network, its data, and how to train it.
+
+    A regression is trained on (y - mean) / scale, whatever the unit of y: with the usual learning
+    rates a network does not get to a price of 250000 from weights around 1.
+    """
+
+    net: DNN
+    recipe: Recipe
+    target_mean: NDArray[np.float64]  # (n_y, 1)
+    target_scale: NDArray[np.float64]
+    train: Pair
+    validation: Pair | None
+    test: Pair | None
+    settings: dict[str, Any]  # of DNN.fit
+
+    @classmethod
+    def of(cls, options: argparse.Namespace, dataset: Dataset) -> Job:
+        """Split and scale a data set, and build the network that suits it."""
+        X, y = examples_of(dataset), labels_of(dataset)
+        n_y, output = outputs(options.output, dataset.name, y, dataset.class_names)
+        validation = test = None
+        if options.test:
+            X, y, test = _hold_out("--test", X, y, options.test, options.seed)
+        if options.validation:
+            X, y, validation = _hold_out("--validation", X, y, options.validation, options.seed)
+        net = DNN(
+            (X.shape[0], *options.layers, n_y), hidden_activation=options.hidden,
+            output_activation=output, dtype=options.dtype, seed=options.seed,
+            n_threads=options.threads,
+        )  # fmt: skip
+        names = dataset.class_names or ()
+        recipe = Recipe.fitted(
+            X, options.scale, target=options.target,
+            class_names=names if len(names) == n_classes(net) else (),
+        )  # fmt: skip
+        mean, scale = np.zeros((n_y, 1)), np.ones((n_y, 1))
+        if output == "identity":
+            rows = y.reshape(n_y, -1)
+            mean, scale = rows.mean(axis=1, keepdims=True), rows.std(axis=1, keepdims=True)
+            scale[scale == 0.0] = 1.0
+        patience = PATIENCE if options.early_stopping is None else options.early_stopping
+        settings = {
+            "epochs": options.epochs,
+            "batch_size": options.batch_size,
+            "optimizer": options.optimizer,
+            "learning_rate": options.learning_rate,
+            "weight_decay": options.weight_decay,
+            "dropout": options.dropout,
+            "checkpoint": options.checkpoint,
+            "early_stopping": patience if patience and validation else None,
+        }
+        pairs = [
+            pair and (recipe.apply(pair[0], net.dtype), pair[1])
+            for pair in ((X, y), validation, test)
+        ]
+        assert pairs[0] is not None
+        return cls(net, recipe, mean, scale, pairs[0], pairs[1], pairs[2], settings)
+
+    def warm_up(self) -> None:
+        """Train a copy on a few batches, so that the kernels are compiled and loaded."""
+        X, y = self.train
+        m, batch = X.shape[1], self.settings["batch_size"]
+        few = slice(min(m, WARM_UP_BATCHES * batch + m % batch))  # the last batch is a smaller one
+        with suppress(DivergenceError):  # to be reported by the training itself
+            self._fit(DNN(**self.net.config()), (X[:, few], y[..., few]), epochs=1, checkpoint=None)
+
+    def fit(self, verbose: int) -> bool:
+        """Train; returns False if Ctrl-C ended it. The network gives y in its own unit then."""
+        completed = True
+        try:
+            self._fit(self.net, self.train, verbose=verbose)
+        except KeyboardInterrupt:
+            completed = False
+        last = len(self.net.layer_dims) - 1
+        W, b = self.net.parameters[f"W{last}"], self.net.parameters[f"b{last}"]
+        W *= self.target_scale
+        b[...] = b * self.target_scale + self.target_mean
+        return completed
+
+    def _fit(self, net: DNN, train: Pair, **settings: Any) -> None:
+        validation = self.validation and (self.validation[0], self._targets(self.validation[1]))
+        net.fit(
+            train[0], self._targets(train[1]), validation_data=validation,
+            **{**self.settings, **settings},
+        )  # fmt: skip
+
+    def _targets(self, y: NDArray[Any]) -> NDArray[Any]:
+        if self.net.output_activation != "identity":
+            return y
+        return (y.reshape(len(self.target_mean), -1) - self.target_mean) / self.target_scale
+
+
+def outputs(
+    wanted: str | None, name: str, y: NDArray[Any], class_names: tuple[str, ...] | None
+) -> tuple[int, str]:
+    """Number and activation of the outputs that suit labels y.
+
+    Classes (m,) get a sigmoid if there are two, else a softmax; numbers (m,) or (n_y, m) get
+    identities; 0 and 1 in several rows get a softmax if each column has a single 1, else sigmoids.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to tell apart.
+    UsageError
+        If the labels do not go with the activation ``wanted``.
+    """
+    if y.ndim == 1 and class_names is not None:
+        if np.unique(y).size < 2:
+            raise ValueError(
+                f"{name} has only the class {class_names[int(y[0])]!r}, expected at least two"
+            )
+        count = len(class_names)
+        output = wanted or ("sigmoid" if count == 2 else "softmax")
+        if output == "identity":
+            raise UsageError("--output identity is for a regression: use --task regression")
+        if output == "sigmoid" and count > 2:
+            raise UsageError(f"--output sigmoid is for two classes, {name} has {count}")
+        return (1 if output == "sigmoid" else count), output
+    if y.ndim == 1:
+        if wanted not in (None, "identity"):
+            raise UsageError(
+                f"--output {wanted} is for classes, the labels of {name} are quantities: "
+                "use --task classification if they are not"
+            )
+        return 1, "identity"
+    found = "identity"
+    if np.isin(y, (0, 1)).all():
+        found = "softmax" if (y.sum(axis=0) == 1).all() else "sigmoid"
+    return len(y), wanted or found
+
+
+def _hold_out(
+    option: str, X: NDArray[Any], y: NDArray[Any], share: float, seed: int
+) -> tuple[NDArray[Any], NDArray[Any], Pair]:
+    """X and y without a share of the examples, and that share; of each class alike."""
+    stratify = y.ndim == 1 and y.dtype.kind == "i"
+    try:
+        X, X_held, y, y_held = train_test_split(X, y, share, seed, stratify=stratify)
+    except ValueError as error:
+        raise ValueError(f"{option} {share:g}: {error}") from error
+    return X, y, (X_held, y_held)

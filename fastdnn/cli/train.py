@@ -1,0 +1,260 @@
+"""``fastdnn train``: from a file, or the digits, to a model, its accuracy and its cost curve."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fastdnn import plotting
+from fastdnn.data.sources import import_extra
+from fastdnn.kernels import jit
+from fastdnn.kernels.activations import ACTIVATIONS
+from fastdnn.optimizers import OPTIMIZERS
+from fastdnn.storage import atomic_write
+
+from . import options as types
+from .compiling import CompileClock
+from .inputs import load_labelled
+from .job import PATIENCE, Job
+from .options import INTERRUPTED
+from .recipe import SCALINGS
+
+PICTURE = ".png"
+
+EXAMPLES = """\
+examples:
+  fastdnn train digits
+  fastdnn train digits --layers 256 --optimizer momentum --learning-rate 0.05 --epochs 100
+  fastdnn train iris.csv --target species --out iris.npz
+  fastdnn train train_catvnoncat.h5 --layers 20,7,5 --test 0 --epochs 200
+  fastdnn train prices.csv --target price --task regression
+
+Features are standardised unless all numbers lie within -1 ... 1; pixels of uint8 are divided by
+255. The model file remembers this and the names of the classes, for predict and evaluate.
+"""
+
+
+def add(commands: Any) -> argparse.ArgumentParser:
+    """Declare the command."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "train",
+        help="train a network and save it",
+        description="Train a network on a data set, and save it with its cost curve.",
+        epilog=EXAMPLES,
+        formatter_class=types.formatter,
+    )
+    parser.add_argument(
+        "data", help="'digits', or a file .npz, .npy, .csv, .tsv, .h5 of examples and labels"
+    )
+    types.add_data_options(parser)
+    parser.add_argument(
+        "--task",
+        choices=("auto", "classification", "regression"),
+        default="auto",
+        help="what the labels mean (default: found out)",
+    )
+    parser.add_argument(
+        "--scale", choices=SCALINGS, default="auto", help="of the features (default: %(default)s)"
+    )
+    _add_network_options(parser)
+    _add_training_options(parser)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("model.npz"),
+        metavar="FILE",
+        help="where the model goes (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--plot",
+        action=argparse.BooleanOptionalAction,
+        help="write the cost curve beside the model, as .png (default: if matplotlib is there)",
+    )
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
+    return parser
+
+
+def _add_network_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("network")
+    group.add_argument(
+        "--layers",
+        type=types.layers,
+        default=(128, 64),
+        metavar="N,N,...",
+        help="units of the hidden layers, or 'none' (default: 128,64)",
+    )
+    hidden = [name for name, kind in ACTIVATIONS.items() if kind.elementwise]
+    group.add_argument(
+        "--hidden",
+        choices=hidden,
+        default="relu",
+        help="activation of the hidden layers (default: %(default)s)",
+    )
+    group.add_argument(
+        "--output",
+        choices=("sigmoid", "softmax", "identity"),
+        help="activation of the outputs (default: sigmoid for 2 classes, softmax for more, "
+        "identity for a regression)",
+    )
+    group.add_argument(
+        "--dtype",
+        choices=("float32", "float64"),
+        default="float32",
+        help="precision (default: %(default)s)",
+    )
+
+
+def _add_training_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("training")
+    group.add_argument(
+        "--optimizer", choices=OPTIMIZERS, default="adam", help="(default: %(default)s)"
+    )
+    group.add_argument(
+        "--learning-rate",
+        type=types.number("learning-rate", above=0),
+        metavar="X",
+        help="(default: the optimizer's own)",
+    )
+    group.add_argument(
+        "--weight-decay",
+        type=types.number("weight-decay", at_least=0),
+        metavar="X",
+        help="L2 on the weights (default: none; adamw 0.01)",
+    )
+    group.add_argument(
+        "--dropout",
+        type=types.number("dropout", at_least=0, below=1),
+        default=0.0,
+        metavar="P",
+        help="probability to drop a hidden unit (default: none)",
+    )
+    group.add_argument(
+        "--epochs",
+        type=types.whole("epochs"),
+        default=50,
+        metavar="N",
+        help="at most so many (default: %(default)s)",
+    )
+    group.add_argument(
+        "--batch-size",
+        type=types.whole("batch-size"),
+        default=128,
+        metavar="N",
+        help="examples of a step (default: %(default)s)",
+    )
+    group.add_argument(
+        "--test",
+        type=types.number("test", at_least=0, below=1),
+        default=0.2,
+        metavar="SHARE",
+        help="share of the examples held out for the final accuracy (default: %(default)s)",
+    )
+    group.add_argument(
+        "--validation",
+        type=types.number("validation", at_least=0, below=1),
+        default=0.1,
+        metavar="SHARE",
+        help="share of the others that chooses the best epoch (default: %(default)s)",
+    )
+    group.add_argument(
+        "--early-stopping",
+        type=types.whole("early-stopping", at_least=0),
+        metavar="N",
+        help=f"stop after N epochs without a lower validation cost, 0: never (default: {PATIENCE})",
+    )
+    group.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="save the training there every minute, and go on from it where it exists",
+    )
+    group.add_argument(
+        "--seed",
+        type=types.whole("seed", at_least=0),
+        default=0,
+        metavar="N",
+        help="of the split, the first parameters and the order (default: %(default)s)",
+    )
+    types.add_threads_option(group)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train, print, save."""
+    draws = _check_places(options)
+    say: Callable[..., object] = _silent if options.quiet else partial(print, flush=True)
+    dataset = load_labelled(
+        options.data, target=options.target, features=options.features, task=options.task
+    )
+    job = Job.of(options, dataset)
+    parts = {"to train on": job.train, "to validate": job.validation, "held out": job.test}
+    say(", ".join(f"{pair[0].shape[1]} {what}" for what, pair in parts.items() if pair))
+    say(job.net)
+    with CompileClock(None if options.quiet else partial(_announce, options.dtype)) as clock:
+        job.warm_up()
+    say(f"compiling took {clock.seconds:.1f} s" if clock.seconds else "nothing to compile")
+    with CompileClock() as late:
+        completed = job.fit(verbose=0 if options.quiet else 1)
+    history = job.net.history
+    assert history is not None
+    # What the warm-up on few examples did not need is compiled within the training.
+    more = f", compiling {late.seconds:.1f} s more" if late.seconds else ""
+    seconds = history.seconds - late.seconds
+    say(f"training took {seconds:.2f} s for {history.epochs} epochs{more}")
+    for what, pair in {"training": job.train, "held out": job.test}.items():
+        if pair:
+            say(f"{what}: {types.described(job.net.evaluate(*pair))}")
+    saved = _save(job, options.out, draws=draws)
+    say(f"saved {' and '.join(saved)}")
+    if completed:
+        return 0
+    print(
+        f"fastdnn train: interrupted in epoch {history.epochs + 1} of {options.epochs}; "
+        f"the partly trained model is in {options.out}",
+        file=sys.stderr,
+    )
+    return INTERRUPTED
+
+
+def _silent(text: object) -> None:
+    pass
+
+
+def _announce(dtype: str) -> None:
+    folder = jit.cache_path()
+    kept = "the cache is off, so every run will" if folder is None else "this happens once"
+    print(f"compiling the {dtype} kernels ({kept}) ...", file=sys.stderr, flush=True)
+
+
+def _check_places(options: argparse.Namespace) -> bool:
+    """Find out before the training what would fail after it; returns whether to draw."""
+    out: Path = options.out
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"{out}: the folder {out.parent} does not exist")
+    if out.suffix == PICTURE or out.is_dir():
+        raise types.UsageError(f"--out {out} is not the name of a model file, such as model.npz")
+    source = Path(options.data)
+    if source.exists() and out.exists() and out.samefile(source):
+        raise types.UsageError(f"--out {out} is the file of the data")
+    if options.early_stopping and not options.validation:
+        raise types.UsageError("--early-stopping needs --validation above 0")
+    if options.plot:
+        import_extra("matplotlib", "plot")
+    return plotting.available() if options.plot is None else bool(options.plot)
+
+
+def _save(job: Job, out: Path, *, draws: bool) -> list[str]:
+    """Write the model and the picture; returns the names of the files."""
+    job.net.extra = job.recipe.to_json()
+    job.net.n_threads = None  # a matter of this machine, not of the model
+    job.net.save(out)
+    history = job.net.history
+    if not draws or history is None or not history.cost:
+        return [str(out)]
+    picture = out.with_suffix(PICTURE)
+    with atomic_write(picture) as file:
+        plotting.plot_history(history, file)
+    return [str(out), str(picture)]
