@@ -18,7 +18,8 @@ from fastdnn import optimizers, reference, workspace
 from fastdnn.kernels import step, updates
 from fastdnn.kernels.activations import ACTIVATIONS
 from fastdnn.kernels.losses import LOSSES
-from fastdnn.kernels.team import new_counters
+from fastdnn.kernels.team import kernel_address, new_counters
+from fastdnn.kernels.team import launch as launch_team
 
 GAP = 64  # elements between regions of work
 MEMBERS = 4  # the largest team in tests
@@ -209,13 +210,14 @@ OPTIMIZERS = {
 
 
 def launch(team: int | None, *arguments: Any) -> int:
-    """Call the serial twin, or the parallel one with exactly ``team`` threads."""
+    """Call the kernel alone, or from the parallel loop with exactly ``team`` threads."""
     if team is None:
-        return int(step.steps_serial(new_counters(), 1, *arguments))
+        return int(step.train_steps(0, new_counters(), 1, *arguments))
     before = numba.get_num_threads()
     numba.set_num_threads(team)
     try:
-        return int(step.steps_parallel(new_counters(), team, *arguments))
+        address = kernel_address(step.train_steps, arguments)
+        return int(launch_team(address, new_counters(), team, arguments))
     finally:
         numba.set_num_threads(before)
 

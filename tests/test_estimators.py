@@ -392,10 +392,11 @@ def test_frames(Estimator, library, iris):
     frame, series = library.DataFrame(dict(zip(names, X.T, strict=True))), library.Series(y)
     model = Estimator(max_iter=5, random_state=0).fit(frame, series, X_val=frame, y_val=series)
     plain = Estimator(max_iter=5, random_state=0).fit(X, y, X_val=X, y_val=y)
-    assert model.feature_names_in_.tolist() == names
     np.testing.assert_array_equal(model.predict(frame), plain.predict(X))
-    with pytest.raises(ValueError, match="feature names should match"):
-        model.predict(frame[names[::-1]])
+    if hasattr(StandardScaler().fit(frame), "feature_names_in_"):  # polars: since 1.9
+        assert model.feature_names_in_.tolist() == names
+        with pytest.raises(ValueError, match="feature names should match"):
+            model.predict(frame[names[::-1]])
     if Estimator is DNNClassifier:
         words = library.Series(np.array(["x", "y", "z"])[y].tolist())
         assert set(model.fit(frame, words).predict(frame)) <= {"x", "y", "z"}

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
+from benchmarks.markdown import busy, fastest_bold, number, replace_between, table
 from benchmarks.peers.contestants import CONTESTANTS
 from benchmarks.peers.problem import Case
 from benchmarks.peers.results import (
     failures,
     geometric_mean,
     library_times,
-    microseconds,
     peak,
     ratio,
     share_of_peak,
@@ -21,10 +20,6 @@ from benchmarks.peers.results import (
 
 BEGIN, END = "<!-- peers:begin -->", "<!-- peers:end -->"
 PEERS = {"numpy": "NumPy notebook", "torch": "PyTorch", "jax": "JAX", "sklearn": "scikit-learn"}
-NOTHING = "-"
-# Load average before the start.  One busy foreign process on four processors makes OpenBLAS, whose
-# threads wait for each other, 25 times slower in the small row and hardly touches JAX.
-BUSY = 0.5
 
 CaseResult = dict[str, Any]
 
@@ -53,23 +48,14 @@ def markdown(results: dict[str, Any], chart: str | None = None) -> str:
 
 
 def insert(readme: str, block: str) -> str:
-    r"""The README with this block between its markers.
+    """The README with this block between its markers.
 
     Raises
     ------
     ValueError
         If the markers are not there, once each and in order.
-
-    Examples
-    --------
-    >>> insert("a <!-- peers:begin -->old<!-- peers:end --> b", "new")
-    'a <!-- peers:begin -->\nnew\n<!-- peers:end --> b'
     """
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end) or BEGIN in after or END in after:
-        raise ValueError(f"the README must have {BEGIN} and {END}, once each and in this order")
-    return f"{before}{BEGIN}\n{block.strip()}\n{END}{after}"
+    return replace_between(readme, block, BEGIN, END)
 
 
 def _how(results: dict[str, Any]) -> str:
@@ -83,14 +69,8 @@ def _how(results: dict[str, Any]) -> str:
         f"Python {machine['python']}, {listed}. One process per contestant, measured in turns; "
         f"the best of {settings['rounds']} rounds of {settings['seconds']:g} s counts. "
         f"A library's column has the fastest of its ways (eager or compiled, all threads or one, "
-        f"a call per step or the loop inside). {_limits(results['cases'])}{_busy(machine['load'])}"
+        f"a call per step or the loop inside). {_limits(results['cases'])}{busy(machine['load'])}"
     )
-
-
-def _busy(load: float | None) -> str:
-    if load is None or load < BUSY:
-        return ""
-    return f" **The machine was not idle: load {load:.1f} when the run began.**"
 
 
 def _limits(cases: list[CaseResult]) -> str:
@@ -123,13 +103,13 @@ def _main_table(cases: list[CaseResult]) -> str:
                 label,
                 _network(case),
                 f"{row['batch']:,}",
-                *_fastest_bold(shown),
-                _number(speed(case), lambda x: f"{x / 1e9:.3g}"),
-                _number(share_of_peak(case), lambda x: f"{100 * x:.0f}"),
-                _number(ratio(case), lambda x: f"{x:.2f}"),
+                *fastest_bold(shown),
+                number(speed(case), lambda x: f"{x / 1e9:.3g}"),
+                number(share_of_peak(case), lambda x: f"{100 * x:.0f}"),
+                number(ratio(case), lambda x: f"{x:.2f}"),
             ]
         )
-    return _table(header, rows, text_columns=2)
+    return table(header, rows, text_columns=2)
 
 
 def _mean_of_ratios(cases: list[CaseResult]) -> list[str]:
@@ -147,11 +127,11 @@ def _every_contestant(results: dict[str, Any]) -> str:
     names = [name for name, about in results["contestants"].items() if about["status"] == "ran"]
     header = ["row", "dtype", *(CONTESTANTS[name].title for name in names)]
     rows = [
-        [_label(case), case["dtype"], *_fastest_bold([times(case).get(name) for name in names])]
+        [_label(case), case["dtype"], *fastest_bold([times(case).get(name) for name in names])]
         for case in results["cases"]
     ]
-    table = _table(header, rows, text_columns=2)
-    return f"<details><summary>Every contestant</summary>\n\n{table}\n\n</details>"
+    every = table(header, rows, text_columns=2)
+    return f"<details><summary>Every contestant</summary>\n\n{every}\n\n</details>"
 
 
 def _not_there(results: dict[str, Any]) -> list[str]:
@@ -169,21 +149,3 @@ def _label(case: CaseResult) -> str:
 def _network(case: CaseResult) -> str:
     row = Case.from_json(case).row
     return f"{row.network} {row.output_activation}"
-
-
-def _fastest_bold(seconds: list[float | None]) -> list[str]:
-    fastest = min((value for value in seconds if value), default=None)
-    shown = [_number(value, microseconds) for value in seconds]
-    return [
-        f"**{text}**" if fastest is not None and value == fastest else text
-        for value, text in zip(seconds, shown, strict=True)
-    ]
-
-
-def _number(value: float | None, form: Callable[[float], str]) -> str:
-    return NOTHING if value is None else form(value)
-
-
-def _table(header: list[str], rows: Iterable[list[str]], text_columns: int) -> str:
-    rule = ["---"] * text_columns + ["--:"] * (len(header) - text_columns)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))

@@ -74,7 +74,7 @@ class Worker:
             from fastdnn.profiling import machine_peaks
         except ImportError as error:
             raise Unsupported(str(error)) from error
-        return {name: float(x) for name, x in machine_peaks(dtype, available_cpus()).items()}
+        return machine_peaks(dtype, available_cpus(), refresh=True)
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """One request's reply: ``ok``, ``missing``, ``unsupported`` or ``error`` and its value."""

@@ -53,7 +53,7 @@ def mask_key(seed, step, layer):
 
 def keep_threshold(rate: float) -> int:
     """Hashes below it keep their unit: (1 - rate) * 2^32; 0 stands for no dropout at all."""
-    return 0 if rate == 0.0 else max(1, round((1.0 - rate) * 2.0**32))
+    return 0 if rate == 0.0 else min(max(1, round((1.0 - rate) * 2.0**32)), _MASK)
 
 
 def _twin_factors(p: Pointer, counter: int, key: int, threshold: int) -> np.ndarray:

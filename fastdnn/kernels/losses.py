@@ -69,5 +69,5 @@ def output_error(loss, code, dZ, A, Y, weights, weighted, units, width, examples
             cost = cost * load(at(weights, j))
         total += np.float64(sum_lanes(keep_first(cost, left)))
     if loss == MSE and code == SOFTMAX:
-        softmax_backward_columns(dZ, dZ, A, units, width, width)
+        softmax_backward_columns(dZ, dZ, A, units, width, min(width, examples))
     return total

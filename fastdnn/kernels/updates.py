@@ -50,7 +50,8 @@ def update_run(code, decay, w, g, scale, first, second, count, coefficients):
         if code == GRADIENT:
             store_up_to(at(first, i), gradient, left)
             continue
-        weight = load_up_to(at(w, i), left)
+        old = load_up_to(at(w, i), left)
+        weight = old
         if code == ADAMW:
             weight = weight * (1 - shrink)
         else:
@@ -59,7 +60,7 @@ def update_run(code, decay, w, g, scale, first, second, count, coefficients):
         updated = fma(direction, -step, weight)
         difference = updated - updated  # 0, or NaN where it is not finite
         excess = excess + difference
-        store_up_to(at(w, i), select(difference == 0, updated, weight), left)
+        store_up_to(at(w, i), select(difference == 0, updated, old), left)
     return sum_lanes(excess) == 0
 
 
