@@ -1,4 +1,4 @@
-"""Where the examples of an epoch come from: one array in memory, or blocks read ahead from a file."""
+"""Where the examples of an epoch come from: an array in memory, or blocks read ahead."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class InMemory:
     def _rows(self) -> Matrix:
         """X with contiguous examples, where that is worth a copy."""
         X = self._gathered
-        if X.column_stride == 1 and 1 < X.rows and X.flat.nbytes <= ROW_COPY_BYTES:
+        if X.column_stride == 1 and X.rows > 1 and X.flat.nbytes <= ROW_COPY_BYTES:
             array = X.flat.reshape(X.rows, X.columns)
             self._gathered = Matrix.of(np.asfortranarray(array), X.flat.dtype)
         return self._gathered

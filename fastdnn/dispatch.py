@@ -47,13 +47,13 @@ def default_threads() -> int:
     """Threads a call may use: ``FASTDNN_NUM_THREADS``, or all that Numba has."""
     wanted = os.environ.get("FASTDNN_NUM_THREADS", "")
     if wanted.isdecimal() and int(wanted) > 0:
-        return min(int(wanted), config.NUMBA_NUM_THREADS)
+        return min(int(wanted), int(config.NUMBA_NUM_THREADS))
     return int(config.NUMBA_NUM_THREADS)
 
 
 def threads(n_threads: int | None) -> int:
     """The limit a call was given, or the default."""
-    return default_threads() if n_threads is None else min(n_threads, config.NUMBA_NUM_THREADS)
+    return default_threads() if n_threads is None else min(n_threads, int(config.NUMBA_NUM_THREADS))
 
 
 def best_team(

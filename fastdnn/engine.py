@@ -50,6 +50,10 @@ class Matrix:
             return cls(_writable(array.T.reshape(-1)), rows, columns, 1, rows)
         return cls(np.ascontiguousarray(array).reshape(-1), rows, columns, columns, 1)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        return self.rows, self.columns
 
     def array(self) -> NDArray[Any]:
         """The matrix as a NumPy array, without a copy."""
@@ -59,8 +63,10 @@ class Matrix:
 
 
 class _Alias:
-    """The same memory as a read-only array, without the mark: a kernel that only reads compiles
-    once for both."""
+    """The memory of a read-only array without that mark.
+
+    A kernel that only reads then compiles once for both.
+    """
 
     def __init__(self, array: NDArray[Any]) -> None:
         address, _ = array.__array_interface__["data"]
@@ -225,9 +231,21 @@ class Engine:
             shape[step.SEED], shape[step.FIRST_STEP] = regularisation.seed, first_step
             space.set_dropout(regularisation.dropout)
             costs = np.zeros(len(starts))
-            team = dispatch.best_team(space.plan.multiply_adds, repeats=len(starts), limit=n_threads)
+            team = dispatch.best_team(
+                space.plan.multiply_adds, repeats=len(starts), limit=n_threads
+            )
             done = self._launch(
-                space, team, X, Y, starts, coefficients, state, costs, order, weights, regularisation
+                space,
+                team,
+                X,
+                Y,
+                starts,
+                coefficients,
+                state,
+                costs,
+                order,
+                weights,
+                regularisation,
             )
         return done, costs
 

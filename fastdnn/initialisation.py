@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,7 +31,7 @@ def initialise(layer_dims: Sequence[int], init: str, seed: int) -> dict[str, NDA
     scaled = _SCALED[checks.choice("init", init, INITS)]
     stream = np.random.RandomState(seed)
     parameters = {}
-    for layer, (n_in, n_out) in enumerate(zip(layer_dims, layer_dims[1:], strict=False), start=1):
+    for layer, (n_in, n_out) in enumerate(itertools.pairwise(layer_dims), start=1):
         parameters[f"W{layer}"] = scaled(stream.randn(n_out, n_in), n_in, n_out)
         drawn = init == "normal"
         parameters[f"b{layer}"] = stream.randn(n_out, 1) if drawn else np.zeros((n_out, 1))

@@ -16,15 +16,15 @@ from .batches import Examples, InMemory, Streamed
 from .checkpoints import Checkpoint
 from .data import Source
 from .engine import CLIPPING_STATES, Engine, Matrix, Regularisation
+from .history import History
 from .initialisation import initialise
-from .kernels.activations import ACTIVATIONS
 from .kernels import updates
+from .kernels.activations import ACTIVATIONS
 from .kernels.losses import LOSSES
 from .optimizers import SGD, LearningRate, Optimizer, resolve
 from .scoring import DEFAULT_LOSS, check_pair, cost_and_metric, decide, example_weights
-from .training import Callback, DivergenceError, History, Training, Validation
+from .training import Callback, DivergenceError, Training, Validation
 from .workspace import aligned_zeros
-
 
 # Up to so many examples the network is read once for each of them: less work than a panel.
 FEW_EXAMPLES = 2
@@ -314,23 +314,22 @@ class DNN:
         class_weight: str | dict[int, float] | None,
     ) -> tuple[Examples, int]:
         """The checked examples, and the number of them in a step."""
-        streamed = isinstance(X, Source) and not isinstance(X, np.ndarray)
-        if streamed:
-            checks.shape("X", np.empty(X.shape, np.void), (self.layer_dims[0], "m"))
-            columns = X.shape[1]
-        else:
-            matrix = self._examples(X)
-            columns = matrix.columns
+        examples: Source | Matrix = X if isinstance(X, Source) else self._examples(X)
+        n_x, columns = examples.shape
+        if n_x != self.layer_dims[0]:
+            raise ValueError(
+                f"X is a source of shape {(n_x, columns)}, expected ({self.layer_dims[0]}, m)"
+            )
+        if not isinstance(examples, Matrix) and batch_size is None:
+            raise ValueError("batch_size is needed where X is a source read in blocks")
         size = columns
         if batch_size is not None:
             size = min(size, checks.whole_number("batch_size", batch_size))
         targets = self._targets(Y, columns)
         weights = example_weights(sample_weight, class_weight, targets.array(), self.dtype)
-        if streamed:
-            if batch_size is None:
-                raise ValueError("batch_size is needed where X is a source read in blocks")
-            return Streamed(X, targets, weights, size, self.dtype), size
-        return InMemory(matrix, targets, weights), size
+        if isinstance(examples, Matrix):
+            return InMemory(examples, targets, weights), size
+        return Streamed(examples, targets, weights, size, self.dtype), size
 
     def _threads(self, n_threads: int | None) -> int | None:
         given = checks.n_threads(n_threads)
@@ -343,7 +342,7 @@ class DNN:
             if patience is not None:
                 raise ValueError("early_stopping needs validation_data=(X, Y)")
             return None
-        if not isinstance(data, tuple | list) or len(data) != 2:
+        if len(data) != 2:
             raise TypeError(f"validation_data is {data!r:.60}, expected a pair (X, Y)")
         X = self._examples(data[0], "validation_data[0]")
         Y = checks.labels(

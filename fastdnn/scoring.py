@@ -29,7 +29,8 @@ def check_pair(output_activation: str, loss: str) -> None:
 def decide(AL: NDArray[Any], output_activation: str) -> NDArray[Any]:
     """Labels of outputs AL (n_y, m): the larger class, or AL itself for regression."""
     if output_activation == "softmax":
-        return AL.argmax(axis=0)
+        labels: NDArray[Any] = AL.argmax(axis=0)
+        return labels
     if output_activation == "sigmoid":
         labels = (AL > 0.5).astype(np.int64)
         return labels[0] if AL.shape[0] == 1 else labels
@@ -90,16 +91,15 @@ def example_weights(
     return weights
 
 
-def _class_factors(
-    class_weight: str | Mapping[int, float], Y: NDArray[Any]
-) -> NDArray[np.float64]:
+def _class_factors(class_weight: str | Mapping[int, float], Y: NDArray[Any]) -> NDArray[np.float64]:
     """The factor of each example by its class."""
     classes = Y.argmax(axis=0) if Y.shape[0] > 1 else (Y[0] > 0.5).astype(np.int64)
     present, index = np.unique(classes, return_inverse=True)
     if isinstance(class_weight, str):
         checks.choice("class_weight", class_weight, ("balanced",))
         counts = np.bincount(index)
-        return (classes.size / (len(present) * counts))[index]
+        shares: NDArray[np.float64] = classes.size / (len(present) * counts)
+        return shares[index]
     if not isinstance(class_weight, Mapping):
         raise TypeError(
             f"class_weight is {class_weight!r:.60}, expected 'balanced' or a dict of factors"

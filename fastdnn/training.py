@@ -8,7 +8,6 @@ is not done: without validation or callbacks, full-batch epochs are not even see
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,9 @@ from numpy.typing import NDArray
 from .batches import Block, Examples
 from .checkpoints import Checkpoint, Saver
 from .engine import PLAIN, Engine, Regularisation
+from .history import History
 from .optimizers import Constant, LearningRate, Optimizer
+from .progress import Progress
 
 # A compiled call should last about this long; Ctrl-C is served between calls.
 CALL_SECONDS = 0.1
@@ -30,46 +31,6 @@ Callback = Callable[["History"], object]
 
 class DivergenceError(FloatingPointError):
     """The cost, or a parameter, would no longer be a finite number."""
-
-
-@dataclass
-class History:
-    """What happened, one entry an epoch.
-
-    Attributes
-    ----------
-    cost : list of float
-        Training cost: of a full batch before its update, or the mean over the epoch's batches.
-    validation_cost, validation_metric : list of float
-        Empty without validation data. The metric is accuracy, or for ``mse`` the R2 score.
-    learning_rate : list of float
-    best_epoch : int or None
-        Epoch (from 0) whose parameters had the lowest validation cost; they are in place.
-    stopped_early, interrupted : bool
-    seconds : float
-        Time of this call of ``fit``, of which ``compile_seconds`` went into compiling kernels.
-    """
-
-    cost: list[float] = field(default_factory=list)
-    validation_cost: list[float] = field(default_factory=list)
-    validation_metric: list[float] = field(default_factory=list)
-    learning_rate: list[float] = field(default_factory=list)
-    best_epoch: int | None = None
-    stopped_early: bool = False
-    interrupted: bool = False
-    seconds: float = 0.0
-    compile_seconds: float = 0.0
-
-    @property
-    def epochs(self) -> int:
-        """Epochs completed."""
-        return len(self.cost)
-
-    def plot(self, path: str | None = None) -> Any:
-        """Draw the cost curve; see `fastdnn.plotting.plot_history`."""
-        from .plotting import plot_history
-
-        return plot_history(self, path)
 
 
 @dataclass
@@ -116,7 +77,7 @@ class Training:
         saver = Saver(self.checkpoint) if self.checkpoint is not None else None
         if saver is not None:
             saver.restore(self)
-        progress = _Progress(self) if self.verbose else None
+        progress = Progress(self.epochs, self.history) if self.verbose else None
         try:
             while self.history.epochs < self.epochs and not self.history.stopped_early:
                 self._epochs()
@@ -270,40 +231,3 @@ class Best:
         """Put the best parameters back in place."""
         if self.kept:
             self.engine.buffer[:] = self.buffer
-
-
-class _Progress:
-    """One updating line in a terminal, one line for each tenth of the work elsewhere."""
-
-    def __init__(self, training: Training) -> None:
-        self.training = training
-        self.bar: Any = None
-        self.shown = 0
-        if sys.stderr.isatty():
-            try:
-                from tqdm import tqdm
-            except ImportError:
-                return
-            self.bar = tqdm(total=training.epochs, unit="epoch", leave=True)
-
-    def update(self) -> None:
-        history = self.training.history
-        done, total = history.epochs, self.training.epochs
-        if self.bar is not None:
-            self.bar.update(done - self.bar.n)
-            self.bar.set_postfix_str(self._figures(), refresh=False)
-        elif done * 10 // total > self.shown or history.stopped_early:
-            self.shown = done * 10 // total
-            print(f"epoch {done}/{total}  {self._figures()}", file=sys.stderr, flush=True)
-
-    def _figures(self) -> str:
-        history = self.training.history
-        text = f"cost {history.cost[-1]:.6g}"
-        if history.validation_cost:
-            text += f"  validation {history.validation_cost[-1]:.6g}"
-            text += f"  metric {history.validation_metric[-1]:.4f}"
-        return text
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()

@@ -6,6 +6,7 @@ work is cut decides the order of additions, and results must not depend on the m
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -141,7 +142,7 @@ def plan_step(
     dtype = layout.dtype
     lanes = lane_count(dtype)
     dims = layout.layer_dims
-    pairs = list(zip(dims, dims[1:], strict=False))
+    pairs = list(itertools.pairwise(dims))
     macs = examples * sum(n_in * n_out * (3 if i else 2) for i, (n_in, n_out) in enumerate(pairs))
     # Narrow panels where wide ones would be half empty, or too few to share out.
     few = 2 * lanes < examples <= 4 * lanes and macs >= NARROW_MULTIPLY_ADDS
@@ -191,7 +192,7 @@ def plan_forward(
     dtype = layout.dtype
     lanes = lane_count(dtype)
     dims = layout.layer_dims
-    pairs = list(zip(dims, dims[1:], strict=False))
+    pairs = list(itertools.pairwise(dims))
     vectors = 1 if examples <= lanes else 2
     width = vectors * lanes
     panels = -(-examples // width)

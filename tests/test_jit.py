@@ -21,6 +21,8 @@ from fastdnn.kernels.simd import lane_count
 
 pytestmark = [pytest.mark.kernels, pytest.mark.needs_jit]
 
+LANES = lane_count("float32")
+
 # A kernel that reaches through two files of the package, and what the tests edit in them.
 PROBE = """
 from fastdnn.kernels.activations import LEAKY_RELU, activate_run
@@ -43,7 +45,7 @@ import numpy as np
 from fastdnn.kernels import jit
 from PLACE import probe
 BEFORE
-a = np.full(lanes, -1.0, np.float32)
+a = np.full(LANES, -1.0, np.float32)
 out = np.zeros_like(a)
 total = probe(out, a)
 stats = probe.stats
@@ -71,7 +73,8 @@ class Package:
 
     def edit(self, old: str, new: str) -> Path:
         """Replace ``old`` in the one file of the copy where it stands."""
-        found = [path for path in self.folder.rglob("*.py") if old in path.read_text()]
+        sources = [*self.kernels.glob("*.py"), *self.folder.glob("*.py")]
+        found = [path for path in sources if old in path.read_text()]
         assert len(found) == 1, f"{old!r} stands in {found}"
         found[0].write_text(found[0].read_text().replace(old, new))
         return found[0]
@@ -94,8 +97,9 @@ class Package:
 
     def run(self, before: str = "", **environment: str) -> dict:
         """Import the probe, do ``before``, and call it."""
-        lanes = f"lanes = {lane_count('float32')}\n"
-        code = lanes + RUN.replace("PLACE", self.place).replace("BEFORE", before)
+        code = (
+            RUN.replace("PLACE", self.place).replace("LANES", str(LANES)).replace("BEFORE", before)
+        )
         return json.loads(self.python(code, **environment).splitlines()[-1])
 
     def files(self) -> dict[str, int]:
@@ -111,7 +115,7 @@ def package(tmp_path):
     return Package(tmp_path)
 
 
-def right(result, *, factor=1.0, slope=0.01, total=-lane_count("float32")):
+def right(result, *, factor=1.0, slope=0.01, total=-LANES):
     """Whether the probe computed what its sources say now."""
     return np.isclose(result["slope"], slope) and result["total"] == factor * total
 
@@ -354,7 +358,7 @@ def sum_in_turn(x):
 
 
 def test_no_flag_changes_what_a_formula_means():
-    """A zero divisor gives inf, NaN is seen, and sums are added in the order in which they stand."""
+    """A zero divisor gives inf, NaN is seen, and a sum is added up in its own order."""
     assert reciprocal(0.0) == np.inf and np.isnan(reciprocal(np.nan))
     assert is_nan(np.nan) and not is_nan(np.inf)
     x = np.random.RandomState(0).randn(1001).astype(np.float32)

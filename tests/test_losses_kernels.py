@@ -153,6 +153,7 @@ def test_one_wrong_target_would_show(weighted, dtype):
     [
         ("binary_crossentropy", [0.0, 1.0], [0.0, 1.0], 0),
         ("binary_crossentropy", [0.0, 1.0], [1.0, 0.0], 2),
+        ("binary_crossentropy", [1e-40, 1e-310], [1.0, 1.0], 2),
         ("categorical_crossentropy", [0.0, 1.0], [0.0, 1.0], 0),
         ("categorical_crossentropy", [0.0, 1.0], [1.0, 0.0], 1),
     ],

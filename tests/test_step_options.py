@@ -109,10 +109,23 @@ def test_dropout_masks_differ_by_step_and_layer(dtype):
         training.run(X, Y)
         masks += [A != 0 for A in hidden_values(training)]
     for i, mask in enumerate(masks):
+        assert np.unique(mask, axis=0).shape == np.unique(mask, axis=1).shape == mask.shape
         assert abs(mask.mean() - 0.5) < 0.05
         assert abs(mask.mean(axis=0) - 0.5).max() < 0.4 and abs(mask.mean(axis=1) - 0.5).max() < 0.4
         for other in masks[:i]:  # independent: they agree on half of the units
             assert abs((mask == other).mean() - 0.5) < 0.06
+
+
+@each_dtype
+def test_dropout_does_not_depend_on_how_steps_are_called(dtype):
+    X, Y = DROPS.examples(20, dtype)
+    together, apart = (
+        Training(DROPS, dtype, 20, optimizer="sgd", keep=keep_threshold(0.5)) for _ in range(2)
+    )
+    together.run(X, Y, starts=(0, -1, -1))
+    for _ in range(3):
+        apart.run(X, Y)
+    assert_same(together.parameters, apart.parameters)
 
 
 @pytest.mark.parametrize("rate", [1e-6, 1e-9, 1e-11, 1e-16])

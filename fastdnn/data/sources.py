@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
@@ -230,7 +230,7 @@ def block_ranges(m: int, block_size: int) -> list[tuple[int, int]]:
 
 def prefetch(
     source: Source, ranges: Iterable[tuple[int, int]], *, dtype: object = np.float32
-) -> Iterator[tuple[int, int, NDArray[Any]]]:
+) -> Generator[tuple[int, int, NDArray[Any]], None, None]:
     """Blocks of examples in the order asked for, the next one read while one is in use.
 
     A thread reads, converts (`to_float`) and checks one block ahead. It ends with the iteration;

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastdnn.training import History
+from fastdnn.history import History
 
 # The adaptive learning rate is divided by 5 each time the training stalls, until it is this small.
 ADAPTIVE_DIVISOR = 5.0

@@ -13,6 +13,7 @@ from fastdnn.kernels.activations import LEAKY_SLOPE
 from .arrays import Array, operand, same_shape
 from .elementwise import activate, backward
 
+
 def _forward(name: str, Z: Any, slope: float = LEAKY_SLOPE) -> tuple[Array, Any]:
     return activate(name, operand("Z", Z), slope), Z
 

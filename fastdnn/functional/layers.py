@@ -237,4 +237,6 @@ def back_prop_single_step(
         linear_cache, z = _cached("cache", cache, 2)
         A = activate("softmax", operand("Z", z, 2))
         return linear_backward(step(A, targets(Y, A), 1.0), linear_cache)
-    return linear_activation_backward(dA, cache, "leaky_relu" if activation == "relu" else activation)
+    return linear_activation_backward(
+        dA, cache, "leaky_relu" if activation == "relu" else activation
+    )

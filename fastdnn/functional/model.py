@@ -10,7 +10,13 @@ from fastdnn.kernels.activations import ACTIVATIONS
 
 from .arrays import Array, operand, same_shape
 from .elementwise import backward, notebook_error, step
-from .layers import Cache, back_prop_single_step, layer_forward, linear_activation_backward, linear_backward
+from .layers import (
+    Cache,
+    back_prop_single_step,
+    layer_forward,
+    linear_activation_backward,
+    linear_backward,
+)
 from .losses import targets
 
 # Outputs whose own loss has the gradient dZ = AL - Y.

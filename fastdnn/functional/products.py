@@ -9,6 +9,7 @@ import numpy as np
 
 from fastdnn import dispatch
 from fastdnn.kernels import gemm
+
 from .arrays import Array, flat, matrix, working_memory
 
 # A tile of the left operand is packed where so many panels read it,
@@ -45,9 +46,7 @@ def plan(
     return Plan(tiles, packs_left, packs_right, dots, left_size, own_size)
 
 
-def product(
-    left: Array, right: Array, *, scale: float = 1.0, bias: Array | None = None
-) -> Array:
+def product(left: Array, right: Array, *, scale: float = 1.0, bias: Array | None = None) -> Array:
     """scale * left @ right (+ bias in every column), in the dtype all of them have.
 
     Parameters
@@ -88,7 +87,13 @@ def activated_product(left: Array, right: Array, bias: Array, code: int) -> tupl
 
 
 def _multiply(
-    out: Array, values: Array, left: Array, right: Array, scale: float, bias: Array | None, code: int
+    out: Array,
+    values: Array,
+    left: Array,
+    right: Array,
+    scale: float,
+    bias: Array | None,
+    code: int,
 ) -> None:
     (m, k), n, dtype = left.shape, right.shape[1], left.dtype
     if n <= gemm.FEW < m and bias is None and k > 1 and left.strides[0] == left.itemsize:

@@ -138,14 +138,18 @@ def update_parameters(
     return parameters
 
 
-def _pair(name: str, value: Any, grads: Mapping[str, Any], inplace: bool) -> tuple[str, Array, Array]:
+def _pair(
+    name: str, value: Any, grads: Mapping[str, Any], inplace: bool
+) -> tuple[str, Array, Array]:
     """A parameter and its gradient, fit for the update."""
     if f"d{name}" not in grads:
         raise ValueError(f"grads has no d{name}, expected a gradient for every parameter")
     w, g = operand(name, value), operand(f"d{name}", grads[f"d{name}"])
     same_shape(f"d{name}", g, name, w)
     if inplace and w is not value:
-        raise TypeError(f"{name} is not an array of float32 or float64: inplace cannot overwrite it")
+        raise TypeError(
+            f"{name} is not an array of float32 or float64: inplace cannot overwrite it"
+        )
     if inplace and not w.flags.writeable:
         raise ValueError(f"{name} is read-only: inplace cannot overwrite it")
     return name, w, g

@@ -1,0 +1,1 @@
+"""Compiled code: everything below this line takes arrays or pointers, and checks nothing."""

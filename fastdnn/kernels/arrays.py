@@ -24,8 +24,22 @@ from .activations import (
 )
 from .jit import kernel, parallel_kernel, routine, stage
 from .losses import cost1
-from .simd import absolute, at, fma, lanes, load, load_up_to, out_of_line, pointer, put, select
-from .simd import smallest_normal, splat, store_up_to, sum_lanes
+from .simd import (
+    absolute,
+    at,
+    fma,
+    lanes,
+    load,
+    load_up_to,
+    out_of_line,
+    pointer,
+    put,
+    select,
+    smallest_normal,
+    splat,
+    store_up_to,
+    sum_lanes,
+)
 from .team import share
 
 # Elements of a piece of work, and of a run whose sum is added to the total in float64.
@@ -202,7 +216,9 @@ def _costs(member, team, partial, AL, Y, loss):
     first, end = share(member, team, partial.size)
     for i in range(first, end):
         start = i * run
-        partial[i] = _cost_run(loss, pointer(AL, start), pointer(Y, start), min(run, AL.size - start))
+        partial[i] = _cost_run(
+            loss, pointer(AL, start), pointer(Y, start), min(run, AL.size - start)
+        )
 
 
 @routine

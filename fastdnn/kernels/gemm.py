@@ -20,8 +20,23 @@ from .activations import activate1, activate_run
 from .jit import kernel, parallel_kernel, routine, stage
 from .linear import tile_start
 from .microkernels import ADD, SET, SET_BIAS, TILE_ROWS, multiply_tile
-from .simd import at, fma, get, lane_count, lanes, load, load_up_to, out_of_line, pointer, put
-from .simd import splat, store, store_up_to, sum_lanes, transpose_square
+from .simd import (
+    at,
+    fma,
+    get,
+    lane_count,
+    lanes,
+    load,
+    load_up_to,
+    out_of_line,
+    pointer,
+    put,
+    splat,
+    store,
+    store_up_to,
+    sum_lanes,
+    transpose_square,
+)
 from .team import meet, share
 
 # Length of a run of k. Longer than that of a training step: ``out`` is a matrix with distant rows,
@@ -182,15 +197,26 @@ def _tile_products(
                     vectors = 1 if columns <= lane else 2
                     panel_start, panel_k = at(right, j + k * right_k), right_k
                     if packs_right or columns < width:
-                        panel_start, panel_k = at(buffer, (panel - group if packs_right else 0) * padded * width), width
+                        panel_start, panel_k = (
+                            at(buffer, (panel - group if packs_right else 0) * padded * width),
+                            width,
+                        )
                     begin = max(block, first - panel * tiles)
                     stop = min(min(block + GROUP_TILES, tiles), end - panel * tiles)
                     for tile in range(begin, stop):
                         i = tile_start(tile, tiles, m)
                         height = tile_start(tile + 1, tiles, m) - i
-                        tile_start_, row_stride, k_stride = at(left, i * left_row + k * left_k), left_row, left_k
+                        tile_start_, row_stride, k_stride = (
+                            at(left, i * left_row + k * left_k),
+                            left_row,
+                            left_k,
+                        )
                         if packs_left:
-                            tile_start_, row_stride, k_stride = at(packed, (k * tiles + tile * padded) * rows), 1, rows
+                            tile_start_, row_stride, k_stride = (
+                                at(packed, (k * tiles + tile * padded) * rows),
+                                1,
+                                rows,
+                            )
                         place = at(out, i * n + j)
                         target, target_stride = place, n
                         if columns < vectors * lane:
@@ -315,7 +341,9 @@ def member_product(
         edge = pointer(work, own - lane * lane - TILE_ROWS * 2 * lane)
         packed = pointer(work, 0)
         if packs_left:
-            _pack_left_share(member, team, packed, a, left_row, left_k, m, k_count, tiles, rows, square)
+            _pack_left_share(
+                member, team, packed, a, left_row, left_k, m, k_count, tiles, rows, square
+            )
             meet(counters, team, 1)
         _tile_products(
             member, team, c, pointer(values, 0), a, left_row, left_k, packed, packs_left, rows,

@@ -40,10 +40,10 @@ from .step import (
     SCRATCH,
     SCRATCH_SIZE,
     WIDTH,
-    B,
-    W,
     X_COLUMN,
     X_ROW,
+    B,
+    W,
     forward_layer,
     pack_weights,
 )

@@ -32,7 +32,15 @@ import numba
 from numba.core import config, types
 from numba.core.caching import FunctionCache
 
-__all__ = ["cache_entries", "cache_path", "clear_cache", "kernel", "parallel_kernel", "routine", "stage"]
+__all__ = [
+    "cache_entries",
+    "cache_path",
+    "clear_cache",
+    "kernel",
+    "parallel_kernel",
+    "routine",
+    "stage",
+]
 
 _FLAGS = {"nogil": True, "error_model": "numpy"}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from .activations import activate_run, backward_run
 from .dropout import drop_run
 from .jit import routine
-from .microkernels import ADD, SET, SET_BIAS, TILE_ROWS, multiply_tile
+from .microkernels import ADD, TILE_ROWS, multiply_tile
 from .simd import at, out_of_line
 
 # What to do with a finished tile.
@@ -42,8 +42,8 @@ def multiply_panels(
 
     ACTIVATE applies activation ``code`` to out; BACKWARD multiplies out with the derivative at
     ``values``, which is laid out as out is. With a ``keep`` threshold both also drop units by the
-    mask of ``key``, in which out starts at panel ``first_panel``. ``left`` is (rows x k_count) with strides, or packed:
-    for each block of k, tile after tile.
+    mask of ``key``, in which out starts at panel ``first_panel``. ``left`` is (rows x k_count) with
+    strides, or packed: for each block of k, tile after tile.
     """
     out_of_line()
     tiles = tile_count(rows)
@@ -57,7 +57,11 @@ def multiply_panels(
             if packed:
                 left_tile, row_stride, k_stride = at(left, k * rows + i * k_run), 1, height
             else:
-                left_tile, row_stride, k_stride = at(left, i * left_row + k * left_k), left_row, left_k
+                left_tile, row_stride, k_stride = (
+                    at(left, i * left_row + k * left_k),
+                    left_row,
+                    left_k,
+                )
             for panel in range(panels):
                 place = panel * out_panel + i * width
                 multiply_tile(

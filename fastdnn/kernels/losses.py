@@ -12,7 +12,18 @@ import numpy as np
 from .activations import SOFTMAX, backward1, softmax_backward_columns
 from .elementary import log
 from .jit import routine
-from .simd import at, keep_first, lanes, load, out_of_line, select, smallest_normal, splat, store, sum_lanes
+from .simd import (
+    at,
+    keep_first,
+    lanes,
+    load,
+    out_of_line,
+    select,
+    smallest_normal,
+    splat,
+    store,
+    sum_lanes,
+)
 
 BINARY_CROSSENTROPY, CATEGORICAL_CROSSENTROPY, MSE = range(3)
 
@@ -21,6 +32,7 @@ LOSSES = {
     "categorical_crossentropy": CATEGORICAL_CROSSENTROPY,
     "mse": MSE,
 }
+
 
 @routine
 def _floored_log(x, tiny):

@@ -87,7 +87,7 @@ class _TileEmitter:
         self._finish(accumulators, leave)
 
     def _fetch_out(self) -> None:
-        """Ask for the lines of ``out`` while k runs: a large product finds them in no near cache."""
+        """Ask for the lines of ``out`` while k runs: large products find them in no near cache."""
         builder, call = self.builder, self.call
         total = builder.mul(call.k_count, call.blocks)
         with builder.if_then(builder.icmp_signed(">=", total, I64(_FETCH_FROM_K))):

@@ -79,7 +79,10 @@ def transpose_panel(target, target_stride, target_width, panel, width, rows, fir
         column = at(target, (u // target_width) * target_stride + u % target_width)
         for e in range(0, width, lane):
             transpose_square(
-                at(column, (first + e) * target_width), target_width, at(panel, u * width + e), width
+                at(column, (first + e) * target_width),
+                target_width,
+                at(panel, u * width + e),
+                width,
             )
 
 

@@ -518,7 +518,9 @@ def sum_lanes(typing: Any, v: VectorType) -> Any:
     return v.dtype(v), _lane_tree(lambda builder, a, b: builder.fadd(a, b))
 
 
-def _twin_transpose(target: Pointer, target_stride: int, source: Pointer, source_stride: int) -> None:
+def _twin_transpose(
+    target: Pointer, target_stride: int, source: Pointer, source_stride: int
+) -> None:
     count = lane_count(source.array.dtype)
     rows = [Pointer(source.array, source.offset + i * source_stride).window(count).copy()
             for i in range(count)]  # fmt: skip

@@ -164,7 +164,9 @@ def _backward_layer(work, parameters, shape, layers, layer, panel, panels, key):
     out = pointer(work, layers[layer - 1, ERROR] + panel * previous)
     values = pointer(work, layers[layer - 1, OUTPUT] + panel * previous)
     packed = layers[layer, PACKED_T] >= 0
-    left = pointer(work, layers[layer, PACKED_T]) if packed else pointer(parameters, layers[layer, W])
+    left = (
+        pointer(work, layers[layer, PACKED_T]) if packed else pointer(parameters, layers[layer, W])
+    )
     multiply_panels(
         out, previous, left, 1, n_in, packed, error, stride, left, SET,
         n_in, n_out, panels, shape[WIDTH], shape[VECTORS],

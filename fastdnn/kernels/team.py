@@ -24,7 +24,7 @@ from numba import prange, typeof
 from numba.core import cgutils, types
 
 from .jit import parallel_kernel, routine
-from .simd import I64, primitive
+from .simd import primitive
 
 # Entries of a team's counters, each on a cache line of its own.
 ARRIVALS, FAILURES, RESULT = 0, 8, 16

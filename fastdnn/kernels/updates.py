@@ -10,7 +10,19 @@ from __future__ import annotations
 import numpy as np
 
 from .jit import routine
-from .simd import at, fma, get, lanes, load_up_to, out_of_line, select, splat, sqrt, store_up_to, sum_lanes
+from .simd import (
+    at,
+    fma,
+    get,
+    lanes,
+    load_up_to,
+    out_of_line,
+    select,
+    splat,
+    sqrt,
+    store_up_to,
+    sum_lanes,
+)
 
 # Optimizer codes; GRADIENT keeps the gradient instead of applying it.
 GRADIENT, SGD, MOMENTUM, NESTEROV, RMSPROP, ADAM, ADAMW = range(7)
@@ -71,7 +83,7 @@ def _direction(code, gradient, first, second, i, left, coefficients):
         return gradient
     decay = get(coefficients, FIRST_DECAY)
     state = load_up_to(at(first, i), left)
-    if code == MOMENTUM or code == NESTEROV:
+    if code in (MOMENTUM, NESTEROV):
         state = fma(state, decay, gradient)
         store_up_to(at(first, i), state, left)
         return state if code == MOMENTUM else fma(state, decay, gradient)

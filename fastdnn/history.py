@@ -1,0 +1,46 @@
+"""What happened in a training, epoch by epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class History:
+    """What happened, one entry an epoch.
+
+    Attributes
+    ----------
+    cost : list of float
+        Training cost: of a full batch before its update, or the mean over the epoch's batches.
+    validation_cost, validation_metric : list of float
+        Empty without validation data. The metric is accuracy, or for ``mse`` the R2 score.
+    learning_rate : list of float
+    best_epoch : int or None
+        Epoch (from 0) whose parameters had the lowest validation cost; they are in place.
+    stopped_early, interrupted : bool
+    seconds : float
+        Time of this call of ``fit``, of which ``compile_seconds`` went into compiling kernels.
+    """
+
+    cost: list[float] = field(default_factory=list)
+    validation_cost: list[float] = field(default_factory=list)
+    validation_metric: list[float] = field(default_factory=list)
+    learning_rate: list[float] = field(default_factory=list)
+    best_epoch: int | None = None
+    stopped_early: bool = False
+    interrupted: bool = False
+    seconds: float = 0.0
+    compile_seconds: float = 0.0
+
+    @property
+    def epochs(self) -> int:
+        """Epochs completed."""
+        return len(self.cost)
+
+    def plot(self, path: str | None = None) -> Any:
+        """Draw the cost curve; see `fastdnn.plotting.plot_history`."""
+        from .plotting import plot_history
+
+        return plot_history(self, path)
