@@ -26,6 +26,9 @@ from .progress import Progress
 # A compiled call should last about this long; Ctrl-C is served between calls.
 CALL_SECONDS = 0.1
 
+# An optimizer's scalars are computed for so many calls at once: it costs little more than for one.
+STEPS_AHEAD = 16
+
 Callback = Callable[["History"], object]
 
 
@@ -66,6 +69,9 @@ class Training:
     history: History = field(default_factory=History)
     best: Best | None = None
     _seconds_per_step: float = 0.0
+    _table: NDArray[Any] = field(default_factory=lambda: np.zeros((0, 0)))
+    _table_start: int = 0
+    _table_rate: float = math.nan
 
     def run(self) -> History:
         """Train; the parameters are those of the last completed step, or the best ones."""
@@ -149,7 +155,9 @@ class Training:
         first = 0
         while first < len(starts):
             some = starts[first : first + self._steps_per_call()]
-            total += float(self._steps(block, some, rate, self.batch_size).sum()) * self.batch_size
+            # One by one: how many steps a call holds depends on the clock, a cost must not.
+            for cost in self._steps(block, some, rate, self.batch_size).tolist():
+                total += cost * self.batch_size
             first += len(some)
         rest = m - len(starts) * self.batch_size
         if rest:
@@ -168,7 +176,7 @@ class Training:
     ) -> NDArray[np.float64]:
         """Compiled steps at one learning rate; raises if they diverge."""
         count = len(starts)
-        coefficients = self.optimizer.coefficients(self.step + 1, count, rate, self.engine.dtype)
+        coefficients = self._coefficients(count, rate)
         began = time.perf_counter()
         done, costs = self.engine.steps(
             block.X, block.Y, starts, coefficients, self.optimizer.code, self.state, examples,
@@ -183,6 +191,15 @@ class Training:
         if done < count:
             raise DivergenceError(self._divergence(rate, costs[done]))
         return costs
+
+    def _coefficients(self, count: int, rate: float) -> NDArray[Any]:
+        """The optimizer's scalars for the next ``count`` steps, computed ahead at a steady rate."""
+        first = self.step - self._table_start
+        if rate != self._table_rate or first + count > len(self._table):
+            ahead = count if rate != self._table_rate else STEPS_AHEAD * count
+            self._table = self.optimizer.coefficients(self.step + 1, ahead, rate, self.engine.dtype)
+            self._table_start, self._table_rate, first = self.step, rate, 0
+        return self._table[first : first + count]
 
     def _divergence(self, rate: float, cost: float) -> str:
         what = f"the cost became {cost}" if not math.isfinite(cost) else "an update overflowed"

@@ -12,7 +12,7 @@ from typing import Any
 
 import numba
 import numpy as np
-from kernel_cases import Allocator
+from kernel_cases import JIT, Allocator
 
 from fastdnn import optimizers, reference, workspace
 from fastdnn.kernels import step, updates
@@ -211,7 +211,7 @@ OPTIMIZERS = {
 
 def launch(team: int | None, *arguments: Any) -> int:
     """Call the kernel alone, or from the parallel loop with exactly ``team`` threads."""
-    if team is None:
+    if team is None or not JIT:
         return int(step.train_steps(0, new_counters(), 1, *arguments))
     before = numba.get_num_threads()
     numba.set_num_threads(team)

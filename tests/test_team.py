@@ -7,7 +7,7 @@ import itertools
 import numba
 import numpy as np
 import pytest
-from kernel_cases import each_team, run_python
+from kernel_cases import assert_same, each_dtype, each_team, run_python
 from numba import prange
 
 from fastdnn.kernels import team as teams
@@ -135,6 +135,62 @@ def test_without_a_meeting_the_relay_would_break():
         if (seen != expected).any():
             return
     pytest.fail("members in step by chance, twenty times over")
+
+
+# --- a kernel launched for a team -----------------------------------------------------------------
+
+
+@kernel
+def member_adds(member, counters, team, out, amounts):
+    """Everyone adds to its own place, and once all have, to that of its neighbour."""
+    out[member] += amounts[member]
+    teams.meet(counters, team, 1)
+    out[(member + 1) % team] += 100
+    return member + 7
+
+
+def launched(team, dtype):
+    out, amounts = np.zeros(team, dtype), np.arange(1, team + 1).astype(dtype)
+    arguments = (out, amounts)
+    before = numba.get_num_threads()
+    numba.set_num_threads(team)
+    try:
+        address = teams.kernel_address(member_adds, arguments)
+        result = teams.launch(address, new_counters(), team, arguments)
+    finally:
+        numba.set_num_threads(before)
+    return out, result
+
+
+@each_team
+@pytest.mark.needs_jit
+@each_dtype
+def test_a_launched_kernel_runs_once_for_every_member(dtype, team):
+    out, result = launched(team, dtype)
+    assert_same(out, (100 + np.arange(1, team + 1)).astype(dtype))
+    assert result == 7  # what member 0 returned
+
+
+@pytest.mark.needs_jit
+def test_the_machine_code_of_a_kernel_has_one_address():
+    arguments = (np.zeros(1, np.float32), np.zeros(1, np.float32))
+    compiled = len(member_adds.overloads)
+    addresses = {teams.kernel_address(member_adds, arguments) for _ in range(3)}
+    assert len(addresses) == 1 and len(member_adds.overloads) <= compiled + 1
+    others = teams.kernel_address(member_adds, (np.zeros(1), np.zeros(1)))
+    assert others not in addresses
+
+
+@kernel
+def returns_a_float(member, counters, team, out):
+    return 0.5
+
+
+@pytest.mark.needs_jit
+def test_a_kernel_of_another_kind_is_refused():
+    """Its machine code would be called with the wrong convention."""
+    with pytest.raises(TypeError, match="returns_a_float returns float64, not int64"):
+        teams.kernel_address(returns_a_float, (np.zeros(1),))
 
 
 @pytest.mark.slow
