@@ -247,7 +247,7 @@ class DNN:
         validation = self._validation(validation_data, early_stopping)
         self._use(chosen, CLIPPING_STATES if clip_norm is not None else chosen.n_states)
         identity = {
-            "network": self.config(),
+            "network": {**self.config(), "n_threads": None},  # which changes no bit
             "examples": [self.layer_dims[0], examples.columns],
             "batch_size": size,
             "optimizer": repr(chosen),

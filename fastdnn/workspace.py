@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .kernels import step
-from .kernels.linear import tile_count
 from .kernels.microkernels import TILE_ROWS
 from .kernels.simd import lane_count
 
@@ -239,7 +238,7 @@ def _weight_blocks(
     rows: list[tuple[int, ...]] = []
     largest, work = 0, 0
     for layer, (n_in, n_out) in enumerate(pairs):
-        tiles, panels = tile_count(n_out), -(-n_in // unit_width)
+        tiles, panels = -(-n_out // TILE_ROWS), -(-n_in // unit_width)
         wanted = min(BLOCKS_WANTED, n_in * n_out * examples // BLOCK_MULTIPLY_ADDS)
         sizes = [(t, q) for t in BLOCK_TILES for q in BLOCK_PANELS]
         t, q = next(

@@ -83,6 +83,13 @@ def test_values(name, dtype):
 
 
 @each_dtype
+@pytest.mark.parametrize("name", ["sigmoid", "softplus"])
+def test_values_where_they_are_small(name, dtype):
+    Z = np.linspace(-14, -8, 200, dtype=dtype)
+    assert_close(activated(name, Z), exact(reference.ACTIVATIONS[name].function, Z)[0])
+
+
+@each_dtype
 @each_activation
 def test_derivatives(name, dtype):
     Z, dA = drawn(1000, dtype), drawn(1000, dtype, seed=1)

@@ -144,7 +144,7 @@ from step_cases import SMALL, Training
 from fastdnn.kernels import step
 training = Training(SMALL, "float32", 5)
 _, costs = training.run(*SMALL.examples(5, "float32"))
-stats = step.steps_serial.stats
+stats = step.train_steps.stats
 hits, misses = sum(stats.cache_hits.values()), sum(stats.cache_misses.values())
 print(json.dumps([hits, misses, float(costs[0]), float(training.gradients()["db1"].sum())]))
 """

@@ -256,7 +256,7 @@ def made_profile() -> Profile:
         row("linear_backward", (2, 3, 5), 1e-4, 2e-4),
         row("train_step", (), 9e-4, 4e-5),
     )
-    return Profile("<DNN>", 8, "float32", 4, "cpu", {"flops": 1e11, "bandwidth": 1e10}, rows)
+    return Profile("<DNN>", 8, "float32", 4, "cpu", 0.2, {"flops": 1e11, "bandwidth": 1e10}, rows)
 
 
 def test_rates_follow_from_the_times() -> None:
@@ -289,6 +289,13 @@ def test_a_profile_that_loses_nothing_says_so() -> None:
     found = made_profile()
     won = Profile(**{**vars(found), "rows": found.rows[::2]})
     assert "Slower than NumPy: nothing." in won.table()
+
+
+def test_a_busy_machine_is_told() -> None:
+    values = vars(made_profile())
+    assert "not idle" not in Profile(**values).table()
+    assert "not idle" not in Profile(**{**values, "load": None}).table()
+    assert "not idle: load average 3.5" in Profile(**{**values, "load": 3.5}).table()
 
 
 def test_json_has_what_was_measured_and_what_follows() -> None:

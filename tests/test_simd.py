@@ -7,7 +7,16 @@ from itertools import product
 
 import numpy as np
 import pytest
-from kernel_cases import JIT, assert_same, count_edges, each_dtype, fenced, run_python
+from kernel_cases import (
+    FENCE,
+    JIT,
+    Fenced,
+    assert_same,
+    count_edges,
+    each_dtype,
+    fenced,
+    run_python,
+)
 
 from fastdnn.kernels import target
 from fastdnn.kernels.jit import kernel
@@ -190,6 +199,10 @@ def move(out, source, start, count, how):
         store_first(p, load(q), count)
     elif how == 3:
         store(p, keep_first(load(q), count))
+    elif how == 4:
+        store(p, load_up_to(q, count))
+    elif how == 5:
+        store_up_to(p, load(q), count)
     else:
         for i in range(0, count, lanes(p)):
             store_up_to(at(p, i), load_up_to(at(q, i), count - i), count - i)
@@ -211,23 +224,25 @@ def test_whole_vectors_need_no_alignment(dtype, start):
 
 
 @each_dtype
-def test_load_first_reads_nothing_beyond(dtype):
+@pytest.mark.parametrize("how", [1, 4], ids=["load_first", "load_up_to"])
+def test_a_partial_load_reads_nothing_beyond(how, dtype):
     for count in range(lane_count(dtype) + 1):
         with fenced() as allocate:
             source = numbers(max(count, 1), dtype)
             out = allocate(np.full(lane_count(dtype), 9, dtype))
-            move(out, allocate(source), 0, count, 1)  # a NaN of the fence would show
+            move(out, allocate(source), 0, count, how)  # a NaN of the fence would show
             assert_same(out[:count], source[:count])
             assert_same(out[count:], np.zeros(out.size - count, dtype))
 
 
 @each_dtype
-def test_store_first_writes_nothing_beyond(dtype):
+@pytest.mark.parametrize("how", [2, 5], ids=["store_first", "store_up_to"])
+def test_a_partial_store_writes_nothing_beyond(how, dtype):
     source = numbers(lane_count(dtype), dtype)
     for count in range(lane_count(dtype) + 1):
         with fenced() as allocate:
             out = allocate(np.full(count, 9, dtype))
-            move(out, source, 0, count, 2)
+            move(out, source, 0, count, how)
             assert_same(out, source[:count])
 
 
@@ -248,7 +263,7 @@ def test_up_to_covers_any_length(dtype):
         with fenced() as allocate:
             source = numbers(count, dtype)
             out = allocate(np.zeros(count, dtype))
-            move(out, allocate(source), 0, count, 4)
+            move(out, allocate(source), 0, count, 6)
             assert_same(out, source)
 
 
@@ -260,6 +275,17 @@ def test_a_plain_python_pointer_knows_its_bounds(dtype):
     for offset, count in ((3, 3), (-1, 2), (6, 0)):
         with pytest.raises(IndexError, match=f"{count} elements at {offset} of 5"):
             Pointer(array, offset).window(count)
+
+
+def test_a_fence_notices_one_element():
+    """What every test of bounds relies on."""
+    for place in (FENCE - 1, FENCE + 3):
+        allocate = Fenced()
+        whole = allocate(np.zeros(3, np.float32)).base
+        allocate.check()
+        whole[place] = 1
+        with pytest.raises(AssertionError):
+            allocate.check()
 
 
 # --- across lanes ---------------------------------------------------------------------------------

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 import fastdnn
 
-from . import evaluate, export, info, predict, train, warmup
+from . import evaluate, export, info, predict, profile, train, warmup
 from .options import INTERRUPTED, UsageError, formatter
 
-COMMANDS = (train, predict, evaluate, export, info, warmup)
+COMMANDS = (train, predict, evaluate, export, profile, info, warmup)
 
 WRONG_USAGE = 2  # argparse's own
 BROKEN_PIPE = 141  # 128 + the number of the signal, as a shell reports it
@@ -24,6 +24,7 @@ examples:
   fastdnn train train_catvnoncat.h5 --layers 20,7,5  the cats of the course
   fastdnn predict model.npz new.csv --out labels.csv
   fastdnn evaluate model.npz test.csv
+  fastdnn profile                                    every kernel beside NumPy
   fastdnn warmup                                     compile now rather than at first use
 
 exit status: 0 done, 1 it went wrong, 2 wrong usage, 130 interrupted (Ctrl-C)

@@ -26,7 +26,9 @@ class Plan(NamedTuple):
     packs_right: bool
     dots: bool  # as scalar products of lines
     left_size: int  # elements of the packed left operand
-    own_size: int  # elements of each member's own buffers
+    panels_size: int  # and of each member's own buffers: packed panels of the right one,
+    unfinished_size: int  # unfinished tiles,
+    own_size: int  # all of them
 
 
 @lru_cache(maxsize=1024)
@@ -40,10 +42,13 @@ def plan(
     packs_left = panels >= PACK_LEFT_PANELS
     packs_right = not rows_right or tiles >= PACK_RIGHT_TILES
     left_size = gemm.packed_left_size(tiles, k, dtype) if packs_left else 0
-    own_size = gemm.member_size(panels if packs_right else 1, k, dtype)
+    panels_size, unfinished_size, square = gemm.own_sizes(panels, k, packs_right, dtype)
+    own_size = panels_size + unfinished_size + square
     if dots:
         left_size = own_size = 0
-    return Plan(tiles, packs_left, packs_right, dots, left_size, own_size)
+    return Plan(
+        tiles, packs_left, packs_right, dots, left_size, panels_size, unfinished_size, own_size
+    )
 
 
 def product(left: Array, right: Array, *, scale: float = 1.0, bias: Array | None = None) -> Array:

@@ -90,7 +90,7 @@ def softplus1(z):
 @routine
 def softplus1_backward(dA, a):
     """dA sigmoid(z), where sigmoid(z) = 1 - exp(-a)."""
-    return dA * (1.0 - elementary.exp(-a))
+    return dA * -elementary.expm1(-a)
 
 
 @routine

@@ -211,6 +211,14 @@ def _tanh(x: _Real) -> _Real:
     return _quotient(e_high, e_low, below, below_low + e_low).with_sign_of(x)
 
 
+def _expm1(x: _Real) -> _Real:
+    """exp(x) - 1 for x <= 0."""
+    n, high, low = _reduced_exp(x.where("<", -40.0, -40.0))  # there it is -1
+    power = x.power_of_two(n)
+    e_high, e_low = _two_sum(power - 1.0, power * high)
+    return e_high + power.fma(low, e_low)
+
+
 def _atanh_series(s: _Real, terms: int) -> _Real:
     """2 atanh(s) = log((1 + s) / (1 - s)) by its power series."""
     square = s * s
@@ -277,6 +285,7 @@ def _silent(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 exp = _function(_exp, _silent(np.exp))
+expm1 = _function(_expm1, np.expm1)
 log = _function(_log, np.log)
 log1p = _function(_log1p, np.log1p)
 sigmoid = _function(_sigmoid, _silent(_twin_sigmoid))

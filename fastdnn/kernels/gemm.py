@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from .activations import activate1, activate_run
+from .activations import activate1
 from .jit import kernel, parallel_kernel, routine, stage
 from .linear import tile_start
 from .microkernels import ADD, SET, SET_BIAS, TILE_ROWS, multiply_tile
@@ -39,15 +39,16 @@ from .simd import (
 )
 from .team import meet, share
 
-# Length of a run of k. Longer than that of a training step: ``out`` is a matrix with distant rows,
-# and is fetched once more for each run.
+# k runs in blocks of K_RUN, and unfinished tiles stay in the second-level cache for up to K_SPAN:
+# fetching and storing them in ``out``, whose rows are far apart, costs 10 % where it is done for
+# every run.
 K_RUN = 384
+K_SPAN = 4 * K_RUN
 
-# Panels of the right operand that a member packs before it passes over them, and tiles of the left
-# operand it passes over while they stay in the second-level cache: 576 and 768 KiB with vectors
-# of 64 bytes, half of that with 32.
-GROUP_PANELS = 12
-GROUP_TILES = 32
+# Panels of the right operand, and bytes of packed tiles of the left operand, that meet while they
+# are in the second-level cache (with 64-byte vectors 384 + 768 KiB; half of that with 32).
+GROUP_PANELS = 8
+GROUP_BYTES = 768 * 1024
 
 # Rows or columns up to which a product is computed as scalar products.
 FEW = 4
@@ -70,17 +71,30 @@ def packed_rows(dtype):
     return -(-TILE_ROWS // lane) * lane
 
 
+def group_tiles(dtype):
+    """Tiles of the left operand in a group."""
+    return GROUP_BYTES // (packed_rows(dtype) * K_RUN * np.dtype(dtype).itemsize)
+
+
 def packed_left_size(tiles, k_count, dtype):
     """Elements of the packed left operand."""
-    lane = lane_count(dtype)
-    return tiles * packed_rows(dtype) * -(-k_count // lane) * lane
+    return tiles * packed_rows(dtype) * _whole_vectors(k_count, dtype)
 
 
-def member_size(panels, k_count, dtype):
-    """Elements of one member's own buffer: packed panels, an unfinished tile, a square."""
+def own_sizes(panels, k_count, packs_right, dtype):
+    """Elements of a member's own buffers: packed panels, unfinished tiles, one square."""
     lane, width = lane_count(dtype), panel_width(dtype)
-    run = min(K_RUN, -(-k_count // lane) * lane)
-    return min(panels, GROUP_PANELS) * run * width + TILE_ROWS * width + lane * lane
+    group = min(panels, GROUP_PANELS)
+    packed = (group if packs_right else 1) * width * min(K_SPAN, _whole_vectors(k_count, dtype))
+    unfinished = TILE_ROWS * width
+    if k_count > K_RUN:
+        unfinished *= group * group_tiles(dtype)
+    return packed, unfinished, lane * lane
+
+
+def _whole_vectors(count, dtype):
+    lane = lane_count(dtype)
+    return -(-count // lane) * lane
 
 
 # --- packing -------------------------------------------------------------------------------------
@@ -124,26 +138,20 @@ def pack_lines(target, width, source, stride, k_stride, present, k_count, square
 
 
 @routine
-def copy_block(target, target_stride, source, source_stride, rows, columns):
-    """The first ``columns`` elements of some rows."""
+def finish_tile(out, values, stride, tile, tile_stride, rows, columns, adds, code):
+    """Bring a finished tile home: out = tile (+ out), and values = g(out) where ``code`` >= 0."""
     out_of_line()
-    lane = lanes(target)
+    lane = lanes(out)
     for i in range(rows):
         for j in range(0, columns, lane):
-            v = load_up_to(at(source, i * source_stride + j), columns - j)
-            store_up_to(at(target, i * target_stride + j), v, columns - j)
-
-
-@routine
-def activate_block(code, A, Z, stride, rows, columns):
-    """A = g(Z) on a block of two row-major matrices."""
-    out_of_line()
-    lane = lanes(A)
-    for i in range(rows):
-        for j in range(0, columns, lane):
-            place = i * stride + j
-            z = load_up_to(at(Z, place), columns - j)
-            store_up_to(at(A, place), activate1(code, z), columns - j)
+            left = columns - j
+            place = at(out, i * stride + j)
+            z = load_up_to(at(tile, i * tile_stride + j), left)
+            if adds:
+                z = z + load_up_to(place, left)
+            store_up_to(place, z, left)
+            if code >= 0:
+                store_up_to(at(values, i * stride + j), activate1(code, z), left)
 
 
 # --- products of tiles ---------------------------------------------------------------------------
@@ -151,10 +159,9 @@ def activate_block(code, A, Z, stride, rows, columns):
 
 @stage
 def _pack_left_share(member, team, packed, left, left_row, left_k, m, k_count, tiles, rows, square):
-    """This member's tiles of the left operand: for each block of k, tile after tile."""
+    """This member's tiles of the left operand: for each run of k, tile after tile."""
     lane = lanes(packed)
-    blocks = (k_count + K_RUN - 1) // K_RUN
-    first, end = share(member, team, blocks * tiles)
+    first, end = share(member, team, (k_count + K_RUN - 1) // K_RUN * tiles)
     for item in range(first, end):
         tile, k = item % tiles, item // tiles * K_RUN
         run = min(K_RUN, k_count - k)
@@ -167,71 +174,85 @@ def _pack_left_share(member, team, packed, left, left_row, left_k, m, k_count, t
 
 
 @stage
+def _pack_right_group(
+    packed, right, right_k, right_column, packs_right, n, group, group_end, k_first, k_end, square
+):
+    """Panels of the right operand: for each run of k, panel after panel.
+
+    Where the right operand is read in place only the last panel is packed, if it is not full.
+    """
+    lane = lanes(packed)
+    width = 2 * lane
+    count = group_end - group if packs_right else 1
+    for k in range(k_first, k_end, K_RUN):
+        run = min(K_RUN, k_end - k)
+        padded = (run + lane - 1) // lane * lane
+        for panel in range(group, group_end):
+            j = panel * width
+            if packs_right or j + width > n:
+                slot = (k - k_first) * count + (panel - group if packs_right else 0) * padded
+                pack_lines(
+                    at(packed, slot * width), width, at(right, j * right_column + k * right_k),
+                    right_column, right_k, n - j, run, square,
+                )  # fmt: skip
+
+
+@stage
 def _tile_products(
-    member, team, out, values, left, left_row, left_k, packed, packs_left, rows,
-    right, right_k, right_column, packs_right, bias, first_mode, scale, code,
-    m, n, k_count, tiles, panels, buffer, edge, square,
+    member, team, out, values, left, left_row, left_k, packed_left, packs_left, rows,
+    right, right_k, right_column, packed_right, packs_right, bias, first_mode, scale, code,
+    m, n, k_count, tiles, panels, block_tiles, unfinished, square,
 ):  # fmt: skip
-    """This member's share of the tiles of ``out``."""
+    """This member's share of the tiles of ``out``, a group of panels and a block of tiles at a time."""
     lane = lanes(out)
     width = 2 * lane
     first, end = share(member, team, panels * tiles)
-    for group in range(first // tiles, (end + tiles - 1) // tiles, GROUP_PANELS):
-        group_end = min(group + GROUP_PANELS, (end + tiles - 1) // tiles)
-        for k in range(0, k_count, K_RUN):
-            run = min(K_RUN, k_count - k)
-            padded = (run + lane - 1) // lane * lane
-            mode = ADD if k > 0 else first_mode
-            for panel in range(group, group_end):
-                j = panel * width
-                if packs_right or j + width > n:
-                    pack_lines(
-                        at(buffer, (panel - group if packs_right else 0) * padded * width), width,
-                        at(right, j * right_column + k * right_k), right_column, right_k,
-                        n - j, run, square,
-                    )  # fmt: skip
-            for block in range(0, tiles, GROUP_TILES):
-                for panel in range(group, group_end):
-                    j = panel * width
-                    columns = min(width, n - j)
-                    vectors = 1 if columns <= lane else 2
-                    panel_start, panel_k = at(right, j + k * right_k), right_k
-                    if packs_right or columns < width:
-                        panel_start, panel_k = (
-                            at(buffer, (panel - group if packs_right else 0) * padded * width),
-                            width,
-                        )
-                    begin = max(block, first - panel * tiles)
-                    stop = min(min(block + GROUP_TILES, tiles), end - panel * tiles)
-                    for tile in range(begin, stop):
-                        i = tile_start(tile, tiles, m)
-                        height = tile_start(tile + 1, tiles, m) - i
-                        tile_start_, row_stride, k_stride = (
-                            at(left, i * left_row + k * left_k),
-                            left_row,
-                            left_k,
-                        )
-                        if packs_left:
-                            tile_start_, row_stride, k_stride = (
-                                at(packed, (k * tiles + tile * padded) * rows),
-                                1,
-                                rows,
-                            )
-                        place = at(out, i * n + j)
-                        target, target_stride = place, n
-                        if columns < vectors * lane:
-                            target, target_stride = edge, width
-                            if mode == ADD:
-                                copy_block(edge, width, place, n, height, columns)
-                        multiply_tile(
-                            height, vectors, target, target_stride,
-                            tile_start_, row_stride, k_stride, 0,
-                            panel_start, panel_k, run, 1, mode, scale, at(bias, i),
-                        )  # fmt: skip
-                        if columns < vectors * lane:
-                            copy_block(place, n, edge, width, height, columns)
-                        if code >= 0 and k + run == k_count:
-                            activate_block(code, at(values, i * n + j), place, n, height, columns)
+    last_panel = (end + tiles - 1) // tiles
+    for group in range(first // tiles, last_panel, GROUP_PANELS):
+        group_end = min(group + GROUP_PANELS, last_panel)
+        count = group_end - group if packs_right else 1
+        for k_first in range(0, k_count, K_SPAN):
+            k_end = min(k_first + K_SPAN, k_count)
+            _pack_right_group(packed_right, right, right_k, right_column, packs_right, n,
+                              group, group_end, k_first, k_end, square)  # fmt: skip
+            for block in range(0, tiles, block_tiles):
+                for k in range(k_first, k_end, K_RUN):
+                    run = min(K_RUN, k_end - k)
+                    padded = (run + lane - 1) // lane * lane
+                    mode = ADD if k > k_first else (SET if k > 0 else first_mode)
+                    for panel in range(group, group_end):
+                        j = panel * width
+                        columns = min(width, n - j)
+                        vectors = 1 if columns <= lane else 2
+                        b, b_k = at(right, j + k * right_k), right_k
+                        if packs_right or columns < width:
+                            slot = (k - k_first) * count + (panel - group if packs_right else 0) * padded
+                            b, b_k = at(packed_right, slot * width), width
+                        begin = max(block, first - panel * tiles)
+                        stop = min(min(block + block_tiles, tiles), end - panel * tiles)
+                        for tile in range(begin, stop):
+                            i = tile_start(tile, tiles, m)
+                            height = tile_start(tile + 1, tiles, m) - i
+                            a, a_row, a_k = at(left, i * left_row + k * left_k), left_row, left_k
+                            if packs_left:
+                                place = (k * tiles + tile * padded) * rows
+                                a, a_row, a_k = at(packed_left, place), 1, rows
+                            home = at(out, i * n + j)
+                            direct = k_count <= K_RUN and columns == vectors * lane
+                            target, target_stride = home, n
+                            if not direct:
+                                slot = (panel - group) * block_tiles + tile - block if k_count > K_RUN else 0
+                                target, target_stride = at(unfinished, slot * TILE_ROWS * width), width
+                            multiply_tile(
+                                height, vectors, target, target_stride, a, a_row, a_k, 0,
+                                b, b_k, run, 1, mode, scale, at(bias, i),
+                            )  # fmt: skip
+                            activates = code >= 0 and k_end == k_count
+                            if k + run == k_end and (activates or not direct):
+                                finish_tile(
+                                    home, at(values, i * n + j), n, target, target_stride,
+                                    height, columns, k_first > 0, code if activates else -1,
+                                )  # fmt: skip
 
 
 # --- scalar products -----------------------------------------------------------------------------
@@ -309,10 +330,11 @@ def _dot_products(
             for j in range(few_count):
                 place = i * line_out + j * few_out
                 put(out, place, get(out, place) + get(bias, i if tall else j))
-    if code >= 0 and tall:
-        activate_run(code, at(values, first * n), at(out, first * n), (end - first) * n)
-    elif code >= 0:
-        activate_block(code, at(values, first), at(out, first), n, m, end - first)
+    if code >= 0 and end > first:
+        place = first * line_out
+        rows, columns = (1, (end - first) * n) if tall else (m, end - first)
+        p = at(out, place)
+        finish_tile(p, at(values, place), n, p, n, rows, columns, False, code)
 
 
 # --- entry kernels -------------------------------------------------------------------------------
@@ -322,23 +344,22 @@ def _dot_products(
 def member_product(
     member, counters, team, out, values, left, right, bias, work, scale, code, has_bias,
     m, n, k_count, left_start, left_row, left_k, right_start, right_k, right_column,
-    tiles, packs_left, packs_right, dots, left_size, own_size,
+    tiles, packs_left, packs_right, dots, left_size, panels_size, unfinished_size, own_size,
 ):  # fmt: skip
     """What one member of the team does: see the module."""
-    a = pointer(left, left_start)
-    b = pointer(right, right_start)
+    a, b, c = pointer(left, left_start), pointer(right, right_start), pointer(out, 0)
     mode = SET_BIAS if has_bias else SET
     if dots:
-        _dot_products(member, team, pointer(out, 0), pointer(values, 0), a, left_row,
-                      b, right_column, pointer(bias, 0), mode, scale, code, m, n, k_count)  # fmt: skip
+        _dot_products(
+            member, team, c, pointer(values, 0), a, left_row, b, right_column, pointer(bias, 0),
+            mode, scale, code, m, n, k_count,
+        )  # fmt: skip
     else:
-        c = pointer(out, 0)
         lane = lanes(c)
-        panels = (n + 2 * lane - 1) // (2 * lane)
         rows = (TILE_ROWS + lane - 1) // lane * lane
-        own = left_size + (member + 1) * own_size
-        square = pointer(work, own - lane * lane)
-        edge = pointer(work, own - lane * lane - TILE_ROWS * 2 * lane)
+        block_tiles = GROUP_BYTES // (rows * K_RUN * out.itemsize)
+        own = left_size + member * own_size
+        square = pointer(work, own + panels_size + unfinished_size)
         packed = pointer(work, 0)
         if packs_left:
             _pack_left_share(
@@ -347,8 +368,9 @@ def member_product(
             meet(counters, team, 1)
         _tile_products(
             member, team, c, pointer(values, 0), a, left_row, left_k, packed, packs_left, rows,
-            b, right_k, right_column, packs_right, pointer(bias, 0), mode, scale, code,
-            m, n, k_count, tiles, panels, pointer(work, own - own_size), edge, square,
+            b, right_k, right_column, pointer(work, own), packs_right, pointer(bias, 0), mode,
+            scale, code, m, n, k_count, tiles, (n + 2 * lane - 1) // (2 * lane), block_tiles,
+            pointer(work, own + panels_size), square,
         )  # fmt: skip
 
 
@@ -356,13 +378,13 @@ def member_product(
 def product_serial(
     counters, team, out, values, left, right, bias, work, scale, code, has_bias,
     m, n, k_count, left_start, left_row, left_k, right_start, right_k, right_column,
-    tiles, packs_left, packs_right, dots, left_size, own_size,
+    tiles, packs_left, packs_right, dots, left_size, panels_size, unfinished_size, own_size,
 ):  # fmt: skip
     """out (m x n) = scale * left @ right (+ bias), values = g(out), by the calling thread alone."""
     member_product(
         0, counters, team, out, values, left, right, bias, work, scale, code, has_bias,
         m, n, k_count, left_start, left_row, left_k, right_start, right_k, right_column,
-        tiles, packs_left, packs_right, dots, left_size, own_size,
+        tiles, packs_left, packs_right, dots, left_size, panels_size, unfinished_size, own_size,
     )  # fmt: skip
 
 
@@ -370,12 +392,13 @@ def product_serial(
 def product_parallel(
     counters, team, out, values, left, right, bias, work, scale, code, has_bias,
     m, n, k_count, left_start, left_row, left_k, right_start, right_k, right_column,
-    tiles, packs_left, packs_right, dots, left_size, own_size,
+    tiles, packs_left, packs_right, dots, left_size, panels_size, unfinished_size, own_size,
 ):  # fmt: skip
     """The same by a team of threads, all of which must run at the same time."""
     for member in prange(team):
         member_product(
             np.int64(member), counters, team, out, values, left, right, bias, work, scale, code,
             has_bias, m, n, k_count, left_start, left_row, left_k, right_start, right_k,
-            right_column, tiles, packs_left, packs_right, dots, left_size, own_size,
+            right_column, tiles, packs_left, packs_right, dots, left_size, panels_size,
+            unfinished_size, own_size,
         )  # fmt: skip

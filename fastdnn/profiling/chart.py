@@ -25,7 +25,7 @@ def draw(profile: Profile, path: Path) -> None:
     height = 2.2 + INCH_PER_ROW * len(profile.rows)
     figure = figures.Figure(figsize=(13, max(height, 5)), layout="constrained")
     bars, roofline = figure.subplots(1, 2)
-    figure.suptitle(f"{profile.network}\nbatch {profile.batch}, {profile.n_threads} threads")
+    figure.suptitle(f"{profile.network}\nbatch {profile.batch}, threads {profile.n_threads}")
     draw_bars(bars, profile.rows)
     draw_roofline(roofline, profile)
     figure.savefig(path, dpi=150)
@@ -43,12 +43,12 @@ def draw_bars(axes: Any, rows: tuple[Row, ...]) -> None:
             f"{digits(row.speedup)}x", (max(both), place), (4, 0),
             textcoords="offset points", va="center", fontsize="small",
         )  # fmt: skip
-    axes.set_yticks(places, [f"{_label(row)}  {number}" for number, row in enumerate(rows, 1)])
+    axes.set_yticks(places, [f"{_label(row)} ({number})" for number, row in enumerate(rows, 1)])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xscale("log")
     axes.margins(x=0.12)
     axes.set_xlabel("microseconds")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -91,4 +91,4 @@ def _places(rows: tuple[Row, ...]) -> dict[tuple[float, float], list[int]]:
 
 
 def _label(row: Row) -> str:
-    return f"{row.stage} {layer_ranges(row.layers)}" if row.layers else row.stage
+    return f"{row.stage}, layer {layer_ranges(row.layers)}" if row.layers else row.stage

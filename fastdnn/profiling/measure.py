@@ -69,9 +69,10 @@ def profile(
     """
     repeats = checks.whole_number("repeats", repeats)
     limit = dispatch.threads(checks.n_threads(n_threads))
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     with _threads_at_most(limit):
         batch, stages = stages_of(net, X, Y)
-        turns = [(_Turns(stage.numpy), _Turns(stage.fastdnn)) for stage in stages]
+        turns = [(_Turns(stage.numpy, stage), _Turns(stage.fastdnn, stage)) for stage in stages]
         peaks = {"flops": 0.0, "bandwidth": 0.0}
         for _ in range(repeats):
             for side in zip(*turns, strict=True):
@@ -81,7 +82,7 @@ def profile(
             measured = machine_peaks(net.dtype, limit, refresh=True)
             peaks = {name: max(best, measured[name]) for name, best in peaks.items()}
     rows = [_row(stage, *pair, peaks) for stage, pair in zip(stages, turns, strict=True)]
-    return Profile(repr(net), batch, net.dtype.name, limit, TARGET.name, peaks, tuple(rows))
+    return Profile(repr(net), batch, net.dtype.name, limit, TARGET.name, load, peaks, tuple(rows))
 
 
 def _row(stage: Stage, numpy: _Turns, fastdnn: _Turns, peaks: dict[str, float]) -> Row:
@@ -94,12 +95,13 @@ def _row(stage: Stage, numpy: _Turns, fastdnn: _Turns, peaks: dict[str, float]) 
 class _Turns:
     """The times of one contestant at one stage."""
 
-    def __init__(self, run: Repeated) -> None:
+    def __init__(self, run: Repeated, stage: Stage) -> None:
+        wanted = stage.longer * TURN_SECONDS
         self.run = run
         self.calls = 1
         self.first = _timed(run, 1)
-        while (seconds := _timed(run, self.calls)) < TURN_SECONDS:
-            self.calls *= min(GROWTH, math.ceil(TURN_SECONDS / max(seconds, 1e-9)) + 1)
+        while (seconds := _timed(run, self.calls)) < wanted:
+            self.calls *= min(GROWTH, math.ceil(wanted / max(seconds, 1e-9)) + 1)
         self.best = seconds / self.calls
 
     def take(self) -> None:

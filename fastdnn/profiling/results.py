@@ -103,6 +103,8 @@ class Profile:
         Most threads that fastdnn used; NumPy's BLAS has its own number.
     processor : str
         As LLVM names it.
+    load : float or None
+        The machine's load average when it began, where the system tells.
     peaks : dict
         ``flops`` and ``bandwidth`` of the machine, the best of all rounds.
     rows : tuple of Row
@@ -114,6 +116,7 @@ class Profile:
     dtype: str
     n_threads: int
     processor: str
+    load: float | None
     peaks: dict[str, float]
     rows: tuple[Row, ...] = field(repr=False)
 

@@ -22,10 +22,15 @@ from fastdnn.network import DNN
 Array = NDArray[Any]
 Repeated = Callable[[int], object]  # makes so many calls
 
+FIT_LONGER = 30  # so that what `fit` does once is small beside its steps
+
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage, ready to be timed on either side."""
+    """One stage, ready to be timed on either side.
+
+    A turn is ``longer`` than usual where it must hold many calls.
+    """
 
     name: str
     layers: tuple[int, ...]
@@ -34,6 +39,7 @@ class Stage:
     bytes: int
     numpy: Repeated
     fastdnn: Repeated
+    longer: int = 1
 
 
 def stages_of(net: DNN, X: ArrayLike, Y: ArrayLike) -> tuple[int, list[Stage]]:
@@ -221,6 +227,7 @@ class _Step:
             "step in fit", (), shape, step, size * (data + 2 * weights),
             _repeat(self._numpy_step),
             lambda calls: net.fit(self.X, self.Y, epochs=calls, learning_rate=0.0),
+            longer=FIT_LONGER,
         )  # fmt: skip
 
     def _numpy_step(self) -> None:

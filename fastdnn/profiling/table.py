@@ -15,6 +15,7 @@ HEADER = (
 )  # fmt: skip
 TEXT_COLUMNS = 3
 NOTE_WIDTH = 100
+BUSY = 1.0  # load average: one process beside this one
 
 
 def as_text(profile: Profile) -> str:
@@ -22,7 +23,7 @@ def as_text(profile: Profile) -> str:
     peaks = profile.peaks
     head = (
         f"{profile.network}\n"
-        f"batch {profile.batch}, {profile.dtype}, up to {profile.n_threads} threads on "
+        f"batch {profile.batch}, {profile.dtype}, threads {profile.n_threads}, "
         f"{profile.processor}: peak {peaks['flops'] / 1e9:.0f} GFLOP/s, "
         f"memory {peaks['bandwidth'] / 1e9:.0f} GB/s (measured)"
     )
@@ -96,7 +97,7 @@ def _notes(profile: Profile) -> list[str]:
         for row in profile.losing
     )
     first = sum(row.first_call_seconds for row in profile.rows)
-    notes = (
+    notes = [
         f"Slower than NumPy: {losing or 'nothing'}.",
         "Stages are stand-alone calls of fastdnn.functional on the same arrays. In train_step and "
         "fit they are fused into one compiled call, so they add up to more than the step. Layers "
@@ -105,5 +106,10 @@ def _notes(profile: Profile) -> list[str]:
         "memory.",
         f"First calls, which compile or read the cache of compiled kernels, took {first:.2f} s "
         "and are not in the times.",
-    )
+    ]
+    if profile.load is not None and profile.load > BUSY:
+        notes.append(
+            f"The machine was not idle: load average {profile.load:.1f} at the start. Threads that "
+            "wait for each other suffer most, so the times of both sides may be far too long."
+        )
     return [line for note in notes for line in textwrap.wrap(note, NOTE_WIDTH)]

@@ -1,0 +1,34 @@
+"""``fastdnn profile``: fastdnn beside NumPy, kernel by kernel."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from fastdnn import profiling
+
+from . import options as types
+
+EXAMPLES = """\
+examples:
+  fastdnn profile                                      784-128-10, batches of 64
+  fastdnn profile --layers 64,128,10 --batch 128 --dtype float64
+  fastdnn profile model.npz --plot profile.png --json profile.json
+"""
+
+
+def add(commands: Any) -> argparse.ArgumentParser:
+    """Declare the command."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "profile",
+        help="time every kernel beside NumPy, and against what the machine can do",
+        description="Time every kernel of a training step and the whole step beside the same "
+        "mathematics in NumPy, and relate both to the roofline of this machine.",
+        epilog=EXAMPLES,
+        formatter_class=types.formatter,
+    )
+    profiling.configure(parser)
+    return parser
+
+
+run = profiling.main
