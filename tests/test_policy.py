@@ -16,7 +16,7 @@ FILES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("
 KERNELS = [name for name in FILES if name.startswith("kernels/")]
 REFERENCE = [name for name in FILES if name.startswith("reference/")]
 
-LONGEST_FILE = 450  # lines: one idea, and it fits in a head
+LONGEST_FILE = 600  # lines: one idea, and it fits in a head
 
 
 def tree(name):

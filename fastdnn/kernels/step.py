@@ -259,9 +259,15 @@ def _block_gradient(work, shape, layers, block, scratch):
     lane = lanes(error)
     columns = n_in + layers[layer, ONES]
     run = max(1, K_BLOCK // width)
-    for panel in range(0, shape[PANELS], run):
-        blocks = min(run, shape[PANELS] - panel)
-        mode = SET if panel == 0 else ADD
+    # Whole panels in runs, then the examples of a last one that is not full: the columns beyond
+    # them have dZ = 0, but 0 times an overflow that no example has would be NaN.
+    full, rest = shape[EXAMPLES] // width, shape[EXAMPLES] % width
+    whole_runs = (full + run - 1) // run
+    for part in range(whole_runs + (rest > 0)):
+        panel = min(part * run, full)
+        blocks = min(run, full - panel) if part < whole_runs else 1
+        examples = width if part < whole_runs else rest
+        mode = SET if part == 0 else ADD
         for q in range(first, block[BLOCK_PANEL_END]):
             vectors = min(unit_width, columns - q * unit_width + lane - 1) // lane
             right = pointer(work, layers[layer, UNITS] + q * layers[layer, UNITS_PANEL]
@@ -273,7 +279,7 @@ def _block_gradient(work, shape, layers, block, scratch):
                 multiply_tile(
                     height, vectors, target, stride,
                     at(error, panel * error_panel + i * width), width, 1, error_panel,
-                    right, unit_width, width, blocks, mode, scale, target,
+                    right, unit_width, examples, blocks, mode, scale, target,
                 )  # fmt: skip
 
 
