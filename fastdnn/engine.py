@@ -288,11 +288,13 @@ class Engine:
         """Cost over all columns of X, and dW1, db1, ... at the present parameters."""
         gradient = self.new_state(1)
         zeros = np.zeros(updates.COEFFICIENTS, self.dtype)
-        _, costs = self.steps(
+        done, costs = self.steps(
             X, Y, np.zeros(1, np.int64), zeros, updates.GRADIENT, gradient, X.columns,
             weights=weights, regularisation=regularisation, first_step=first_step,
             n_threads=n_threads,
         )  # fmt: skip
+        if not done:  # the step stops at a cost that is not finite, before any gradient
+            gradient[:] = np.nan
         return float(costs[0]), {f"d{name}": view for name, view in self.views(gradient).items()}
 
     def forward_few(self, X: NDArray[Any]) -> NDArray[Any] | None:

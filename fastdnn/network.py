@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ from .workspace import aligned_zeros
 
 # Up to so many examples the network is read once for each of them: less work than a panel.
 FEW_EXAMPLES = 2
+
+# More weights than any memory holds: an error instead of NumPy's, which does not name the argument.
+MOST_PARAMETERS = 2**44
 
 _FIRST_EXAMPLE: NDArray[np.int64] = np.zeros(1, np.int64)
 
@@ -88,6 +92,9 @@ class DNN:
         n_threads: int | None = None,
     ) -> None:
         self.layer_dims = checks.layer_dims(layer_dims)
+        count = sum(n_in * n_out for n_in, n_out in pairwise(self.layer_dims))
+        if count > MOST_PARAMETERS:
+            raise ValueError(f"layer_dims {self.layer_dims} ask for {count:,} weights")
         elementwise = [name for name, kind in ACTIVATIONS.items() if kind.elementwise]
         hidden = len(self.layer_dims) - 2
         self.hidden_activations = checks.hidden_activations(hidden_activation, hidden, elementwise)
@@ -100,7 +107,7 @@ class DNN:
         check_pair(self.output_activation, self.loss)
         self.dtype = checks.float_dtype("dtype", dtype)
         self.init, self.n_threads = init, checks.n_threads(n_threads)
-        self.seed = checks.whole_number("seed", seed, at_least=0)
+        self.seed = checks.seed(checks.whole_number("seed", seed, at_least=0)) or 0
         names = (*self.hidden_activations, self.output_activation)
         codes = tuple(ACTIVATIONS[name].code for name in names)
         self._engine = Engine(self.layer_dims, codes, LOSSES[self.loss], self.dtype)
@@ -245,7 +252,6 @@ class DNN:
         regularisation = self._regularisation(dropout, clip_norm)
         examples, size = self._all_examples(X, Y, batch_size, sample_weight, class_weight)
         validation = self._validation(validation_data, early_stopping)
-        self._use(chosen, CLIPPING_STATES if clip_norm is not None else chosen.n_states)
         identity = {
             "network": {**self.config(), "n_threads": None},  # which changes no bit
             "examples": [self.layer_dims[0], examples.columns],
@@ -253,6 +259,12 @@ class DNN:
             "optimizer": repr(chosen),
             "regularisation": repr(regularisation),
         }
+        threads = self._threads(n_threads)
+        watchers = _callables(callbacks)
+        saving = _with_identity(checkpoint, identity)
+        chosen.coefficients(1, 1, chosen.base_learning_rate, self.dtype)  # does the rate fit?
+        # Nothing above changed the network: a refused call leaves it as it was.
+        self._use(chosen, CLIPPING_STATES if clip_norm is not None else chosen.n_states)
         training = Training(
             engine=self._engine,
             examples=examples,
@@ -264,10 +276,10 @@ class DNN:
             batch_size=size,
             rng=self._rng if shuffle else None,
             regularisation=regularisation,
-            n_threads=self._threads(n_threads),
+            n_threads=threads,
             validation=validation,
-            checkpoint=_with_identity(checkpoint, identity),
-            callbacks=tuple(callbacks),
+            checkpoint=saving,
+            callbacks=watchers,
             verbose=verbose,
         )
         self.history = training.history
@@ -342,7 +354,7 @@ class DNN:
             if patience is not None:
                 raise ValueError("early_stopping needs validation_data=(X, Y)")
             return None
-        if len(data) != 2:
+        if not isinstance(data, tuple | list) or len(data) != 2:  # type: ignore[redundant-expr]
             raise TypeError(f"validation_data is {data!r:.60}, expected a pair (X, Y)")
         X = self._examples(data[0], "validation_data[0]")
         Y = checks.labels(
@@ -353,7 +365,7 @@ class DNN:
             patience = checks.whole_number("early_stopping", patience)
 
         def score() -> tuple[float, float]:
-            return cost_and_metric(self._engine.forward(X, n_threads=self.n_threads), Y, self.loss)
+            return cost_and_metric(self._outputs(X), Y, self.loss)
 
         return Validation(score, patience)
 
@@ -396,7 +408,15 @@ class DNN:
             AL = self._engine.forward_few(X)
             if AL is not None:
                 return AL
-        return self._engine.forward(self._examples(X), n_threads=self.n_threads)
+        return self._outputs(self._examples(X))
+
+    def _outputs(self, X: Matrix) -> NDArray[Any]:
+        """AL for checked examples; the same bits for one of them, however it lies in memory."""
+        if X.columns <= FEW_EXAMPLES:
+            AL = self._engine.forward_few(np.array(X.array(), order="C"))
+            assert AL is not None  # X was checked
+            return AL
+        return self._engine.forward(X, n_threads=self.n_threads)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Labels (m,): AL > 0.5 for one sigmoid, (n_y, m) for several, the argmax for softmax.
@@ -410,7 +430,7 @@ class DNN:
         examples = self._examples(X)
         m = examples.columns
         targets = checks.labels(Y, self.layer_dims[-1], m, self.loss, self.dtype)
-        AL = self._engine.forward(examples, n_threads=self.n_threads)
+        AL = self._outputs(examples)
         cost, metric = cost_and_metric(AL, targets, self.loss)
         return {"cost": cost, "r2" if self.loss == "mse" else "accuracy": metric}
 
@@ -465,6 +485,16 @@ class DNN:
         self._state = aligned_zeros(state["state"].size, self.dtype)
         self._state[:] = state["state"]
         self._rng, self.history, self.extra = state["rng"], state["history"], state["extra"]
+
+
+def _callables(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
+    """The callbacks, each of which can be called."""
+    if not isinstance(callbacks, tuple | list):  # type: ignore[redundant-expr]
+        raise TypeError(f"callbacks is {callbacks!r:.60}, expected a list of callables")
+    for i, callback in enumerate(callbacks):
+        if not callable(callback):
+            raise TypeError(f"callbacks[{i}] is {callback!r:.60}, expected a callable")
+    return tuple(callbacks)
 
 
 def _with_identity(

@@ -56,7 +56,9 @@ def cost_and_metric(AL: NDArray[Any], Y: NDArray[Any], loss: str) -> tuple[float
         return cost, float(np.mean(AL.argmax(axis=0) == Y.argmax(axis=0)))
     if loss == "binary_crossentropy":
         return cost, float(np.mean((AL > 0.5) == (Y > 0.5)))
-    spread = float(np.sum((Y - Y.mean(axis=1, keepdims=True)) ** 2, dtype=np.float64))
+    centred = Y.astype(np.float64) - Y.mean(axis=1, keepdims=True, dtype=np.float64)
+    with np.errstate(over="ignore"):
+        spread = float(np.vdot(centred, centred))
     residual = 2 * cost * Y.shape[1]
     if spread == 0.0:
         return cost, 1.0 if residual == 0.0 else 0.0

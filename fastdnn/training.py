@@ -127,12 +127,16 @@ class Training:
             or not isinstance(self.rate.schedule, Constant)
         )
 
+    @property
+    def _whole(self) -> bool:
+        """Whether a step takes all examples, so that an epoch is a step."""
+        return self.batch_size >= self.examples.columns and not self.examples.streamed
+
     def _epochs(self) -> None:
         """One epoch; or, of the full batch and unwatched, as many as fit into one call."""
         epoch = self.history.epochs
         rate = self.rate.at(epoch)
-        whole = self.batch_size >= self.examples.columns and not self.examples.streamed
-        if whole:
+        if self._whole:
             count = 1 if self._watched else self.epochs - epoch
             starts = np.full(min(count, self._steps_per_call()), -1, np.int64)
             starts[0] = 0
@@ -183,12 +187,13 @@ class Training:
             order=block.order, weights=block.weights, regularisation=self.regularisation,
             first_step=self.step, n_threads=self.n_threads,
         )  # fmt: skip
-        # A call that was interrupted by other work must not make the next ones short for long.
-        pace = (time.perf_counter() - began) / count
-        known = self._seconds_per_step
-        self._seconds_per_step = pace if known == 0.0 else min(pace, 2 * known)
+        # The pace of this very call: steps that got slower must shorten the next call at once.
+        self._seconds_per_step = (time.perf_counter() - began) / count
         self.step += done
         if done < count:
+            if self._whole:
+                self.history.cost.extend(costs[:done].tolist())
+                self.history.learning_rate.extend([rate] * done)
             raise DivergenceError(self._divergence(rate, costs[done]))
         return costs
 

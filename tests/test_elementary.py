@@ -1,4 +1,4 @@
-"""exp, log, log1p, sigmoid and tanh: errors in ulp over the whole range, and the special values."""
+"""exp, expm1, log, log1p, sigmoid, tanh: errors in ulp over the whole range, and special values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fastdnn.kernels.target import TARGET
 
 pytestmark = pytest.mark.kernels
 
-EXP, LOG, LOG1P, SIGMOID, TANH = range(5)
+EXP, EXPM1, LOG, LOG1P, SIGMOID, TANH = range(6)
 INF, NAN = np.inf, np.nan
 
 
@@ -34,6 +34,8 @@ def evaluate_vectors(function, out, x):
         p = at(pointer(out, 0), i)
         if function == EXP:
             store_up_to(p, elementary.exp(v), left)
+        elif function == EXPM1:
+            store_up_to(p, elementary.expm1(v), left)
         elif function == LOG:
             store_up_to(p, elementary.log(v), left)
         elif function == LOG1P:
@@ -50,6 +52,8 @@ def evaluate_scalars(function, out, x):
     for i in range(x.size):
         if function == EXP:
             put(p, i, elementary.exp(get(q, i)))
+        elif function == EXPM1:
+            put(p, i, elementary.expm1(get(q, i)))
         elif function == LOG:
             put(p, i, elementary.log(get(q, i)))
         elif function == LOG1P:
@@ -90,6 +94,7 @@ def exact_sigmoid(x):
 
 EXACT_FUNCTIONS = {
     EXP: np.exp,
+    EXPM1: np.expm1,
     LOG: np.log,
     LOG1P: np.log1p,
     SIGMOID: exact_sigmoid,
@@ -100,7 +105,7 @@ EXACT_FUNCTIONS = {
 # of a quotient is rounded, which costs half an ulp. The plain-Python twins are NumPy's.
 if JIT:
     BOUND = 1.1 if TARGET.fused_multiply_add else 2.0
-    MAX_ULP = {EXP: 1.1, SIGMOID: BOUND, TANH: BOUND, LOG: BOUND, LOG1P: 2.5}
+    MAX_ULP = {EXP: 1.1, EXPM1: 1.1, SIGMOID: BOUND, TANH: BOUND, LOG: BOUND, LOG1P: 2.5}
 else:
     MAX_ULP = dict.fromkeys(EXACT_FUNCTIONS, 4.0)
 
@@ -140,6 +145,9 @@ def points(function, dtype):
     elif function == LOG1P:
         spans, turns = [(0, 1)], [1.0, 0.5, info.tiny]
         spread = every_exponent(dtype, 4 * count, 0, 1)
+    elif function == EXPM1:
+        spans, turns = [(-3, 0), (-50, 0)], [-40.0, -17.4, -0.347, -info.tiny, 0.0]
+        spread = every_exponent(dtype, 2 * count, -np.inf, 0)
     else:
         smallest = np.log(float(info.smallest_subnormal))
         spans = [(-3, 3), (smallest - 3, largest + 3), (-20, 20)]
@@ -156,6 +164,8 @@ def points(function, dtype):
         x = x[x >= info.tiny]
     if function == LOG1P:
         x = x[(x >= 0) & (x <= 1)]
+    if function == EXPM1:
+        x = x[x <= 0]
     return x[np.isfinite(x)]
 
 
@@ -165,7 +175,7 @@ def step_towards(end, x):
         return np.nextafter(x, x.dtype.type(end))
 
 
-NAMES = {EXP: "exp", LOG: "log", LOG1P: "log1p", SIGMOID: "sigmoid", TANH: "tanh"}
+NAMES = {EXP: "exp", EXPM1: "expm1", LOG: "log", LOG1P: "log1p", SIGMOID: "sigmoid", TANH: "tanh"}
 each_function = pytest.mark.parametrize("function", NAMES, ids=NAMES.get)
 
 
@@ -222,6 +232,7 @@ def test_any_number_of_elements(dtype):
 
 SPECIAL_VALUES = {
     EXP: [(0.0, 1), (-0.0, 1), (INF, INF), (-INF, 0), (NAN, NAN), (1e30, INF), (-1e30, 0)],
+    EXPM1: [(0.0, 0), (-INF, -1), (-1e30, -1), (NAN, NAN)],
     LOG: [(1.0, 0), (INF, INF), (NAN, NAN)],
     LOG1P: [(0.0, 0), (NAN, NAN)],
     SIGMOID: [(0.0, 0.5), (-0.0, 0.5), (INF, 1), (-INF, 0), (NAN, NAN), (1e30, 1), (-1e30, 0)],

@@ -18,7 +18,6 @@ from numba import prange
 
 from .activations import activate1
 from .jit import kernel, parallel_kernel, routine, stage
-from .linear import tile_start
 from .microkernels import ADD, SET, SET_BIAS, TILE_ROWS, multiply_tile
 from .simd import (
     at,
@@ -101,40 +100,55 @@ def _whole_vectors(count, dtype):
 
 
 @routine
-def pack_lines(target, width, source, stride, k_stride, present, k_count, square):
-    """target[k, j] = source[j * stride + k * k_stride] for j < width; zero from ``present`` on.
+def pack_lines(
+    target, slot, width, source, stride, k_stride, blocks, per_block, present, k_count, square
+):  # fmt: skip
+    """Blocks of ``per_block`` lines, each k after k in a slot of its own, ``width`` wide.
 
-    Lines are rows of the left operand or columns of the right one. ``target`` has its k rounded up
-    to whole vectors; ``square`` is room for lanes x lanes.
+    ``target[b * slot + k * width + j] = source[(b * per_block + j) * stride + k * k_stride]``; zero
+    where that line is not below ``present``. Lines are rows of the left operand or columns of the
+    right one. A slot has its k rounded up to whole vectors; ``square`` is room for lanes x lanes.
     """
     out_of_line()
     lane = lanes(target)
     if stride == 1:
         for k in range(k_count):
-            row = at(source, k * k_stride)
-            for j in range(0, width, lane):
-                v = splat(target, 0.0)
-                if j < present:
-                    v = load_up_to(at(row, j), present - j)
-                store(at(target, k * width + j), v)
+            for b in range(blocks):
+                row = at(source, k * k_stride + b * per_block)
+                to = at(target, b * slot + k * width)
+                left = present - b * per_block
+                for j in range(0, width, lane):
+                    if j < left:
+                        store(at(to, j), load_up_to(at(row, j), left - j))
+                    else:
+                        store(at(to, j), splat(target, 0.0))
         return
-    if k_stride != 1:
-        for j in range(width):
-            for k in range(k_count):
-                x = get(source, j * stride + k * k_stride) if j < present else 0.0
-                put(target, k * width + j, x)
-        return
-    for j in range(0, width, lane):
-        for k in range(0, k_count, lane):
-            corner, corner_stride = at(source, j * stride + k), stride
-            if present - j < lane or k_count - k < lane:
-                for i in range(lane):
-                    v = splat(target, 0.0)
-                    if i < present - j:
-                        v = load_up_to(at(corner, i * stride), k_count - k)
-                    store(at(square, i * lane), v)
-                corner, corner_stride = square, lane
-            transpose_square(at(target, k * width + j), width, corner, corner_stride)
+    for b in range(blocks):
+        first, to, left = (
+            at(source, b * per_block * stride),
+            at(target, b * slot),
+            present - b * per_block,
+        )
+        if k_stride != 1:
+            for j in range(width):
+                for k in range(k_count):
+                    put(
+                        to,
+                        k * width + j,
+                        get(first, j * stride + k * k_stride) if j < left else 0.0,
+                    )
+            continue
+        for j in range(0, width, lane):
+            for k in range(0, k_count, lane):
+                corner, corner_stride = at(first, j * stride + k), stride
+                if left - j < lane or k_count - k < lane:
+                    for i in range(lane):
+                        v = splat(target, 0.0)
+                        if i < left - j:
+                            v = load_up_to(at(corner, i * stride), k_count - k)
+                        store(at(square, i * lane), v)
+                    corner, corner_stride = square, lane
+                transpose_square(at(to, k * width + j), width, corner, corner_stride)
 
 
 @routine
@@ -158,19 +172,23 @@ def finish_tile(out, values, stride, tile, tile_stride, rows, columns, adds, cod
 
 
 @stage
-def _pack_left_share(member, team, packed, left, left_row, left_k, m, k_count, tiles, rows, square):
+def _pack_left_share(
+    member, team, packed, left, left_row, left_k, m, k_count, tiles, height, rows, square
+):  # fmt: skip
     """This member's tiles of the left operand: for each run of k, tile after tile."""
     lane = lanes(packed)
     first, end = share(member, team, (k_count + K_RUN - 1) // K_RUN * tiles)
-    for item in range(first, end):
-        tile, k = item % tiles, item // tiles * K_RUN
+    while first < end:
+        tile, k = first % tiles, first // tiles * K_RUN
+        count = min(tiles - tile, end - first)
         run = min(K_RUN, k_count - k)
-        padded = (run + lane - 1) // lane * lane
-        i = tile_start(tile, tiles, m)
+        slot = (run + lane - 1) // lane * lane * rows
+        i = tile * height
         pack_lines(
-            at(packed, (k * tiles + tile * padded) * rows), rows,
-            at(left, i * left_row + k * left_k), left_row, left_k, m - i, run, square,
+            at(packed, k * tiles * rows + tile * slot), slot, rows,
+            at(left, i * left_row + k * left_k), left_row, left_k, count, height, m - i, run, square,
         )  # fmt: skip
+        first += count
 
 
 @stage
@@ -183,25 +201,24 @@ def _pack_right_group(
     """
     lane = lanes(packed)
     width = 2 * lane
-    count = group_end - group if packs_right else 1
-    for k in range(k_first, k_end, K_RUN):
-        run = min(K_RUN, k_end - k)
-        padded = (run + lane - 1) // lane * lane
-        for panel in range(group, group_end):
-            j = panel * width
-            if packs_right or j + width > n:
-                slot = (k - k_first) * count + (panel - group if packs_right else 0) * padded
-                pack_lines(
-                    at(packed, slot * width), width, at(right, j * right_column + k * right_k),
-                    right_column, right_k, n - j, run, square,
-                )  # fmt: skip
+    first = group if packs_right else group_end - 1
+    if packs_right or group_end * width > n:
+        j, count = first * width, group_end - first
+        for k in range(k_first, k_end, K_RUN):
+            run = min(K_RUN, k_end - k)
+            slot = (run + lane - 1) // lane * lane * width
+            pack_lines(
+                at(packed, (k - k_first) * count * width), slot, width,
+                at(right, j * right_column + k * right_k), right_column, right_k,
+                count, width, n - j, run, square,
+            )  # fmt: skip
 
 
 @stage
 def _tile_products(
     member, team, out, values, left, left_row, left_k, packed_left, packs_left, rows,
     right, right_k, right_column, packed_right, packs_right, bias, first_mode, scale, code,
-    m, n, k_count, tiles, panels, block_tiles, unfinished, square,
+    m, n, k_count, tiles, height, panels, block_tiles, unfinished, square,
 ):  # fmt: skip
     """This member's share of the tiles of ``out``, a group of panels and a block of tiles at a time."""
     lane = lanes(out)
@@ -226,13 +243,15 @@ def _tile_products(
                         vectors = 1 if columns <= lane else 2
                         b, b_k = at(right, j + k * right_k), right_k
                         if packs_right or columns < width:
-                            slot = (k - k_first) * count + (panel - group if packs_right else 0) * padded
+                            slot = (k - k_first) * count + (
+                                panel - group if packs_right else 0
+                            ) * padded
                             b, b_k = at(packed_right, slot * width), width
                         begin = max(block, first - panel * tiles)
                         stop = min(min(block + block_tiles, tiles), end - panel * tiles)
                         for tile in range(begin, stop):
-                            i = tile_start(tile, tiles, m)
-                            height = tile_start(tile + 1, tiles, m) - i
+                            i = tile * height
+                            high = min(height, m - i)
                             a, a_row, a_k = at(left, i * left_row + k * left_k), left_row, left_k
                             if packs_left:
                                 place = (k * tiles + tile * padded) * rows
@@ -241,17 +260,24 @@ def _tile_products(
                             direct = k_count <= K_RUN and columns == vectors * lane
                             target, target_stride = home, n
                             if not direct:
-                                slot = (panel - group) * block_tiles + tile - block if k_count > K_RUN else 0
-                                target, target_stride = at(unfinished, slot * TILE_ROWS * width), width
+                                slot = (
+                                    (panel - group) * block_tiles + tile - block
+                                    if k_count > K_RUN
+                                    else 0
+                                )
+                                target, target_stride = (
+                                    at(unfinished, slot * TILE_ROWS * width),
+                                    width,
+                                )
                             multiply_tile(
-                                height, vectors, target, target_stride, a, a_row, a_k, 0,
+                                high, vectors, target, target_stride, a, a_row, a_k, 0,
                                 b, b_k, run, 1, mode, scale, at(bias, i),
                             )  # fmt: skip
                             activates = code >= 0 and k_end == k_count
                             if k + run == k_end and (activates or not direct):
                                 finish_tile(
                                     home, at(values, i * n + j), n, target, target_stride,
-                                    height, columns, k_first > 0, code if activates else -1,
+                                    high, columns, k_first > 0, code if activates else -1,
                                 )  # fmt: skip
 
 
@@ -357,19 +383,20 @@ def member_product(
     else:
         lane = lanes(c)
         rows = (TILE_ROWS + lane - 1) // lane * lane
+        height = (m + tiles - 1) // tiles
         block_tiles = GROUP_BYTES // (rows * K_RUN * out.itemsize)
         own = left_size + member * own_size
         square = pointer(work, own + panels_size + unfinished_size)
         packed = pointer(work, 0)
         if packs_left:
             _pack_left_share(
-                member, team, packed, a, left_row, left_k, m, k_count, tiles, rows, square
+                member, team, packed, a, left_row, left_k, m, k_count, tiles, height, rows, square
             )
             meet(counters, team, 1)
         _tile_products(
             member, team, c, pointer(values, 0), a, left_row, left_k, packed, packs_left, rows,
             b, right_k, right_column, pointer(work, own), packs_right, pointer(bias, 0), mode,
-            scale, code, m, n, k_count, tiles, (n + 2 * lane - 1) // (2 * lane), block_tiles,
+            scale, code, m, n, k_count, tiles, height, (n + 2 * lane - 1) // (2 * lane), block_tiles,
             pointer(work, own + panels_size), square,
         )  # fmt: skip
 

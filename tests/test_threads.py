@@ -1,0 +1,518 @@
+"""Threads, forks and Ctrl-C: the same bits from any team, and never a process that dies or hangs.
+
+Threading layers start once in a process, and what is tested may kill or hang it: a scenario is a
+function of this module that runs in a process of its own, with four threads on any machine.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+from kernel_cases import DTYPES, run_python
+from network_cases import assert_same_bits, problem, randomise
+
+import fastdnn
+from fastdnn import dispatch
+from fastdnn.kernels.jit import CACHE_ENABLED
+
+each_dtype = pytest.mark.parametrize("dtype", DTYPES)
+in_processes = pytest.mark.usefixtures("warm_cache")
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+
+HANG_SECONDS = 100  # after which a scenario counts as hung; each takes a few
+MODULES = {"omp": "numba.np.ufunc.omppool", "workqueue": "numba.np.ufunc.workqueue"}
+LAYERS = [layer for layer, module in MODULES.items() if find_spec(module)]
+FOUR_THREADS = {"NUMBA_NUM_THREADS": "4", "FASTDNN_NUM_THREADS": ""}
+
+# Layers and examples: fewer panels than threads; many; weights packed, and passed in groups.
+SHAPES = (((3, 4, 1), 5), ((20, 16, 3), 300), ((600, 500, 10), 300))
+
+
+# --- what scenarios share -------------------------------------------------------------------------
+
+
+class Teams:
+    """Makes every call take all threads it may, and notes the team of each parallel kernel."""
+
+    def __init__(self, put: Callable[[Any, str, Any], None] = setattr) -> None:
+        self.sizes: list[int] = []
+        self.inside = self.most_inside = 0
+        put(dispatch, "best_team", lambda *work, limit=None, **kind: dispatch.threads(limit))
+        launch = dispatch.launch
+
+        def noting(address: int, counters: Any, team: int, args: Any) -> Any:
+            assert numba.get_num_threads() == team
+            self.sizes.append(team)
+            self.inside += 1
+            self.most_inside = max(self.most_inside, self.inside)
+            try:
+                return launch(address, counters, team, args)
+            finally:
+                self.inside -= 1
+
+        put(dispatch, "launch", noting)
+
+    def take(self) -> set[int]:
+        """The sizes since the last time."""
+        sizes, self.sizes = set(self.sizes), []
+        return sizes
+
+
+def make(dims: tuple[int, ...], m: int, dtype: str = "float32", seed: int = 0) -> tuple[Any, ...]:
+    output = "sigmoid" if dims[-1] == 1 else "softmax"
+    net = fastdnn.DNN(dims, output_activation=output, dtype=dtype, seed=seed)
+    randomise(net, seed)
+    net.parameters["W1"][...] /= np.sqrt(dims[0])
+    return net, *problem(net, m, seed)
+
+
+def trained(
+    n_threads: int | None, dims: tuple[int, ...] = SHAPES[1][0], m: int = SHAPES[1][1],
+    dtype: str = "float32", seed: int = 0,
+) -> str:  # fmt: skip
+    """Digest of everything a training and its network compute on so many threads."""
+    net, X, Y = make(dims, m, dtype, seed)
+    net.n_threads = n_threads
+    costs = net.fit(X, Y, epochs=3, learning_rate=0.1).cost
+    costs += net.fit(X, Y, epochs=2, batch_size=max(1, m // 4), optimizer="adam").cost
+    costs += [net.train_step(X, Y), net.evaluate(X, Y)["cost"]]
+    assert np.isfinite(costs).all()
+    digest = hashlib.sha256(np.array(costs).tobytes())
+    for array in (*net.parameters.values(), *net.gradients(X, Y).values(), net.forward(X)):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def run_scenario(name: str, *args: Any, **environment: str) -> str:
+    """Run a function of this module in a fresh process; returns what it printed."""
+    code = (
+        "import faulthandler, test_threads\n"
+        "faulthandler.enable()\n"
+        f"faulthandler.dump_traceback_later({HANG_SECONDS}, exit=True)\n"
+        f"test_threads.{name}(*{args!r})\n"
+        "print('done')"
+    )
+    result = run_python(code, **{**FOUR_THREADS, **environment})
+    assert result.returncode == 0, f"exit {result.returncode}: {result.stderr[-3000:]}"
+    *printed, last = result.stdout.splitlines()
+    assert last == "done"
+    return "\n".join(printed)
+
+
+def compile_everything() -> None:
+    Teams()
+    for dtype in DTYPES:
+        for n_threads in (1, 2):
+            trained(n_threads, *SHAPES[0], dtype)
+
+
+@pytest.fixture(scope="module")
+def warm_cache() -> None:
+    """All kernels are compiled by one process, without a limit of time, before others need them."""
+    if not CACHE_ENABLED:
+        pytest.skip("each process would compile everything")
+    result = run_python("import test_threads; test_threads.compile_everything()", **FOUR_THREADS)
+    assert result.returncode == 0, result.stderr[-3000:]
+
+
+# --- the same bits --------------------------------------------------------------------------------
+
+
+def all_teams(dtype: str) -> None:
+    teams = Teams()
+    for dims, m in SHAPES:
+        expected = trained(1, dims, m, dtype)
+        assert not teams.take(), "one thread means the serial twin"
+        assert trained(1, dims, m, dtype, seed=1) != expected
+        for n_threads in (2, 3, 4):
+            assert trained(n_threads, dims, m, dtype) == expected, (dims, n_threads)
+            assert teams.take() == {n_threads}
+
+
+@pytest.mark.slow
+@pytest.mark.needs_jit
+@in_processes
+@each_dtype
+@pytest.mark.parametrize("layer", LAYERS)
+def test_bits_do_not_depend_on_the_team(layer, dtype):
+    run_scenario("all_teams", dtype, NUMBA_THREADING_LAYER=layer)
+
+
+@pytest.mark.kernels
+@pytest.mark.needs_jit
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread only")
+def test_bits_of_the_parallel_twin_in_this_process(monkeypatch):
+    teams = Teams(monkeypatch.setattr)
+    assert trained(2) == trained(1)
+    assert teams.take() == {2}
+
+
+def print_digest() -> None:
+    teams = Teams()
+    print(json.dumps([sorted(teams.take()), trained(None), sorted(teams.take())]))
+
+
+@pytest.mark.slow
+@pytest.mark.needs_jit
+@in_processes
+@pytest.mark.parametrize(
+    ("environment", "sizes"),
+    [
+        ({"NUMBA_NUM_THREADS": "1"}, []),
+        ({"NUMBA_NUM_THREADS": "2"}, [2]),
+        ({"NUMBA_NUM_THREADS": "7"}, [7]),
+        ({"FASTDNN_NUM_THREADS": "3"}, [3]),
+        ({"FASTDNN_NUM_THREADS": "1"}, []),
+        ({"FASTDNN_NUM_THREADS": "99"}, [4]),
+        ({"FASTDNN_NUM_THREADS": "0"}, [4]),
+        ({"FASTDNN_NUM_THREADS": "many"}, [4]),
+        ({"OMP_NUM_THREADS": "1"}, [4]),
+        ({"OMP_MAX_ACTIVE_LEVELS": "0"}, None),
+        ({"OMP_THREAD_LIMIT": "2"}, [2]),
+        ({"OMP_THREAD_LIMIT": "1"}, []),
+        ({"OMP_THREAD_LIMIT": " 2 "}, [2]),
+        ({"OMP_THREAD_LIMIT": "100"}, [4]),
+        ({"OMP_DYNAMIC": "true"}, []),
+        ({"OMP_DYNAMIC": "TRUE"}, []),
+        ({"OMP_DYNAMIC": " true "}, []),
+        ({"OMP_DYNAMIC": "false"}, [4]),
+        ({"NUMBA_THREADING_LAYER": "workqueue"}, [4]),
+        ({"NUMBA_THREADING_LAYER": "tbb"}, []),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)  # fmt: skip
+def test_environment_decides_the_team_and_never_the_bits(environment, sizes):
+    if any(name.startswith("OMP") for name in environment):
+        if "omp" not in LAYERS:
+            pytest.skip("needs OpenMP")
+        environment = {"NUMBA_THREADING_LAYER": "omp", **environment}
+    start, digest, got = json.loads(run_scenario("print_digest", **environment))
+    assert start == []
+    assert digest == trained(1)
+    assert sizes is None or got == sizes
+
+
+class TestTeamSize:
+    @pytest.fixture(autouse=True)
+    def four_threads(self, monkeypatch):
+        monkeypatch.setattr(numba.core.config, "NUMBA_NUM_THREADS", 4)
+        monkeypatch.delenv("FASTDNN_NUM_THREADS", raising=False)
+
+    def test_small_work_is_left_to_one_thread_and_large_work_to_all(self):
+        assert dispatch.best_team(100.0) == 1
+        assert dispatch.best_team(1e10) == 4
+        sizes = [dispatch.best_team(10.0**power) for power in range(3, 11)]
+        assert sizes == sorted(sizes)
+
+    def test_many_repeats_share_the_cost_of_a_region(self):
+        work = dispatch.MULTIPLY_ADDS_PER_MICROSECOND * (2 * dispatch.MEETING_MICROSECONDS + 5)
+        assert dispatch.best_team(work, repeats=10**6) > dispatch.best_team(work, repeats=1) == 1
+
+    def test_limits(self, monkeypatch):
+        assert dispatch.best_team(1e10, limit=2) == 2
+        assert dispatch.best_team(1e10, limit=99) == 4
+        monkeypatch.setenv("FASTDNN_NUM_THREADS", "3")
+        assert dispatch.best_team(1e10) == 3
+        assert dispatch.best_team(1e10, limit=4) == 4
+
+
+def thread_counts() -> None:
+    teams = Teams()
+    net, X, Y = make(*SHAPES[1])
+    numba.set_num_threads(3)
+
+    def check(size: int) -> None:
+        assert teams.take() == {size}
+        assert numba.get_num_threads() == 3
+
+    for limit, size in ((None, 4), (2, 2)):
+        net.n_threads = limit
+        for call in (net.fit, net.evaluate, net.gradients, net.train_step):
+            call(X, Y)
+            check(size)
+        net.forward(X)
+        check(size)
+        net.fit(X, Y, n_threads=3)
+        check(3)
+    net.parameters["W1"][...] = 3e38
+    for call in (net.fit, net.train_step):
+        try:
+            call(1e3 * np.abs(X), Y)
+        except fastdnn.DivergenceError:
+            check(2)
+        else:
+            raise AssertionError("it should diverge")
+
+
+@pytest.mark.slow
+@pytest.mark.needs_jit
+@in_processes
+@pytest.mark.parametrize("layer", LAYERS)
+def test_thread_count_of_other_numba_code_is_restored(layer):
+    run_scenario("thread_counts", NUMBA_THREADING_LAYER=layer)
+
+
+def limit_of_one_call() -> None:
+    teams = Teams()
+    net, X, Y = make(*SHAPES[1])
+    net.fit(X, Y, epochs=2, n_threads=2, validation_data=(X, Y))
+    assert teams.take() == {2}
+
+
+@pytest.mark.slow
+@pytest.mark.needs_jit
+@in_processes
+def test_limit_of_fit_holds_for_its_validation():
+    run_scenario("limit_of_one_call")
+
+
+# --- forks ----------------------------------------------------------------------------------------
+
+
+def in_child(work: Callable[[], None]) -> None:
+    """Do ``work`` in a forked child, which must end well and in time."""
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(HANG_SECONDS // 2)  # kills it, wherever it hangs
+        try:
+            work()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def fork_after_parallel() -> None:
+    teams, expected = Teams(), trained(1)
+    assert trained(2) == expected
+    assert teams.take()
+
+    def child() -> None:
+        assert trained(2) == expected
+        assert not teams.take(), "a team in a forked child"
+        assert dispatch.threading_layer().startswith("none")
+        in_child(grandchild)
+
+    def grandchild() -> None:
+        assert trained(2) == expected
+        assert not teams.take()
+
+    for _ in range(2):
+        in_child(child)
+        assert trained(2) == expected
+        assert teams.take(), "the parent lost its threads"
+
+
+def fork_before_parallel() -> None:
+    teams, expected = Teams(), trained(1)
+
+    def child() -> None:
+        assert trained(2) == expected
+        assert teams.take(), "nothing forbids a team here"
+
+    in_child(child)
+    child()
+
+
+def fork_while_a_thread_is_inside() -> None:
+    teams, expected = Teams(), trained(1)
+    net, X, Y = make(*SHAPES[1])
+    outputs = net.forward(X).shape
+    stop = threading.Event()
+    other = threading.Thread(
+        target=net.fit, args=(X, Y),
+        kwargs={"epochs": 10**9, "callbacks": [lambda history: not stop.is_set()]},
+    )  # fmt: skip
+    other.start()
+    while not (teams.inside and dispatch._inside.locked()):
+        time.sleep(0.001)
+
+    def child() -> None:
+        assert trained(2) == expected
+        assert not dispatch._inside.locked(), "a lock nobody will release"
+
+    def child_with_the_network_in_training() -> None:
+        assert net.forward(X).shape == outputs  # whichever step it was forked in
+        net.fit(X, Y, epochs=2)
+
+    try:
+        for work in (child, child, child_with_the_network_in_training):
+            in_child(work)
+    finally:
+        stop.set()
+        other.join()
+
+
+def work_of_pool(n_threads: int) -> tuple[int, str]:
+    return os.getpid(), trained(n_threads)
+
+
+def pool_of_forks() -> None:
+    teams, expected = Teams(), trained(1)
+    assert trained(2) == expected
+    assert teams.take()
+    context = multiprocessing.get_context("fork")
+    with context.Pool(2) as pool:
+        results = pool.map(work_of_pool, [2, 3, 1, 2], chunksize=1)
+    assert {digest for _, digest in results} == {expected}
+    assert os.getpid() not in {pid for pid, _ in results}
+    process = context.Process(target=trained, args=(2,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert trained(2) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.needs_jit
+@needs_fork
+@in_processes
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        "fork_after_parallel",
+        "fork_before_parallel",
+        "fork_while_a_thread_is_inside",
+        "pool_of_forks",
+    ],
+)
+def test_forked_children_train(scenario, layer):
+    run_scenario(scenario, NUMBA_THREADING_LAYER=layer)
+
+
+# --- Python threads -------------------------------------------------------------------------------
+
+
+def four_python_threads() -> None:
+    teams = Teams()
+    expected = [trained(1, seed=seed) for seed in range(4)]
+    assert len(set(expected)) == 4
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            assert list(pool.map(lambda seed: trained(4, seed=seed), range(4))) == expected
+    assert set(teams.sizes) == {4}
+    assert teams.most_inside == 1, "two threads entered the threading layer"
+    assert not dispatch._inside.locked()
+    assert numba.threading_layer() == os.environ["NUMBA_THREADING_LAYER"]
+
+
+def one_network_for_four_python_threads() -> None:
+    Teams()
+    net, X, _ = make(*SHAPES[1])
+    inputs = [X * (1 + i) for i in range(4)]
+    expected = [net.forward(X) for X in inputs]
+    barrier = threading.Barrier(4)
+
+    def ask(i: int) -> None:
+        barrier.wait()
+        for _ in range(300):
+            assert_same_bits(net.forward(inputs[i]), expected[i])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(ask, range(4)))
+
+
+@pytest.mark.slow
+@pytest.mark.needs_jit
+@in_processes
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("scenario", ["four_python_threads", "one_network_for_four_python_threads"])
+def test_python_threads(scenario, layer):
+    run_scenario(scenario, NUMBA_THREADING_LAYER=layer)
+
+
+# --- Ctrl-C ---------------------------------------------------------------------------------------
+
+CTRL_C_SECONDS = 0.5
+
+
+def interrupted(kind: str, n_threads: int) -> None:
+    """Train for ever, until the test presses Ctrl-C; then see what is left."""
+    faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
+    teams = Teams()
+    settings: dict[str, Any] = {"learning_rate": 1e-3, "n_threads": n_threads}
+    if kind == "batches":
+        settings |= {"batch_size": 70, "optimizer": "adam"}
+    net, X, Y = make(*SHAPES[1])
+    if kind == "validation":
+        settings["validation_data"] = (X[:, :50], Y[:, :50])
+    warm_up = make(*SHAPES[1])[0]
+    net.n_threads = warm_up.n_threads = n_threads
+    warm_up.fit(X, Y, epochs=2, **settings)
+    assert bool(teams.take()) == (n_threads > 1)
+    before = numba.get_num_threads()
+    print("ready", flush=True)
+    try:
+        net.fit(X, Y, epochs=10**9, **settings)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+    history = net.history
+    assert history.interrupted
+    assert history.epochs > 0
+    assert all(np.isfinite(value).all() for value in net.parameters.values())
+    assert bool(teams.take()) == (n_threads > 1)
+    assert numba.get_num_threads() == before
+    assert not dispatch._inside.locked()
+    if kind == "full":
+        twin, X, Y = make(*SHAPES[1])
+        twin.fit(X, Y, epochs=history.epochs, **{**settings, "n_threads": 1})
+        assert_same_bits(net.parameters, twin.parameters)
+    elif kind == "validation":
+        best = min(history.validation_cost)
+        assert net.evaluate(*settings["validation_data"])["cost"] == best
+        assert history.validation_cost[history.best_epoch] == best
+    net.fit(X, Y, epochs=2, **settings)
+    assert bool(teams.take()) == (n_threads > 1)
+    print("done", flush=True)
+
+
+@pytest.mark.slow
+@pytest.mark.needs_jit
+@needs_signals
+@in_processes
+@pytest.mark.parametrize(
+    ("layer", "n_threads"), [(LAYERS[0], 1)] + [(layer, 2) for layer in LAYERS]
+)
+@pytest.mark.parametrize("kind", ["full", "batches", "validation"])
+def test_ctrl_c(kind, layer, n_threads):
+    code = f"import test_threads; test_threads.interrupted({kind!r}, {n_threads})"
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={
+            **os.environ, **FOUR_THREADS, "NUMBA_THREADING_LAYER": layer,
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        },
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        time.sleep(0.7)
+        pressed = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        line += process.stdout.readline()
+        seconds = time.monotonic() - pressed
+        rest = process.stdout.read()
+    assert line.split() == ["ready", "interrupted"], rest[-3000:]
+    assert seconds < CTRL_C_SECONDS
+    assert (process.returncode, rest) == (0, "done\n"), rest[-3000:]
