@@ -489,7 +489,7 @@ class DNN:
 
 def _callables(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
     """The callbacks, each of which can be called."""
-    if not isinstance(callbacks, tuple | list):  # type: ignore[redundant-expr]
+    if not isinstance(callbacks, tuple | list):
         raise TypeError(f"callbacks is {callbacks!r:.60}, expected a list of callables")
     for i, callback in enumerate(callbacks):
         if not callable(callback):
