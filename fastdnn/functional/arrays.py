@@ -7,12 +7,14 @@ one kind of array, flat and writable, and matrices as such an array with an offs
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdnn import checks
+from fastdnn import checks, dispatch
+from fastdnn.kernels.team import new_counters
 from fastdnn.workspace import aligned_zeros
 
 Array = NDArray[Any]
@@ -20,8 +22,13 @@ Array = NDArray[Any]
 _FLOAT32, _FLOAT64 = checks.FLOAT_TYPES
 _ANY_NDIM = tuple(range(65))
 
-# Working memory that a thread keeps from one call to the next: fresh pages cost more than a product.
+# Working memory that a thread keeps from one call to the next: fresh pages cost time.
 KEPT_BYTES = 64 * 1024 * 1024
+
+# Work that is done before a second thread would have begun.
+_ALONE = dispatch.REGION_MICROSECONDS * dispatch.MULTIPLY_ADDS_PER_MICROSECOND
+
+_no_counters = new_counters()  # a kernel alone counts nothing
 
 
 def operand(name: str, value: Any, ndim: int | None = None) -> Array:
@@ -35,10 +42,12 @@ def operand(name: str, value: Any, ndim: int | None = None) -> Array:
 
 def common(*arrays: Array) -> tuple[Array, ...]:
     """The arrays in one precision: float64 unless all are float32."""
-    if all(array.dtype is arrays[0].dtype for array in arrays):
-        return arrays
-    dtype = np.result_type(*arrays)
-    return tuple(array.astype(dtype, copy=False) for array in arrays)
+    first = arrays[0].dtype
+    for array in arrays:
+        if array.dtype is not first:
+            dtype = np.result_type(*arrays)
+            return tuple(array.astype(dtype, copy=False) for array in arrays)
+    return arrays
 
 
 def same_shape(name: str, array: Array, like_name: str, like: Array) -> None:
@@ -116,3 +125,15 @@ def working_memory(count: int, dtype: np.dtype[Any]) -> Array:
         if buffer.nbytes <= KEPT_BYTES:
             _kept.buffers[dtype] = buffer
     return buffer[:count]
+
+
+def team_for(multiply_adds: int, meetings: int = 0) -> int:
+    """Threads for so much work: `dispatch.best_team`, not asked where its answer is plain."""
+    return 1 if multiply_adds < _ALONE else dispatch.best_team(multiply_adds, meetings=meetings)
+
+
+def call(serial: Callable[..., Any], parallel: Callable[..., Any], team: int, *args: Any) -> Any:
+    """Run the twin that suits."""
+    if team == 1:
+        return serial(_no_counters, 1, *args)
+    return dispatch.run(serial, parallel, team, *args)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastdnn import dispatch
+from fastdnn import checks
 from fastdnn.kernels import arrays as kernels
 from fastdnn.kernels.activations import ACTIVATIONS, LEAKY_SLOPE
 
-from .arrays import Array, common, flat
+from .arrays import Array, call, common, flat, team_for
 
 # Time of one element in multiply-adds of a product, for the cost model: it is read and written.
 ELEMENT_COST = 8
@@ -20,9 +20,15 @@ ELEMENT_COST = 8
 ROUNDING = 4
 
 
-def team_for(elements: int) -> int:
-    """Threads for a pass over so many elements."""
-    return dispatch.best_team(ELEMENT_COST * elements, meetings=0)
+# Elements below which NumPy's two passes cost less than calling a kernel.
+FEW_ELEMENTS = 2048
+
+_ROUNDING = {dtype: ROUNDING * float(np.finfo(dtype).eps) for dtype in checks.FLOAT_TYPES}
+
+
+def _passes(array: Array, cost: int = ELEMENT_COST) -> int:
+    """Threads for a pass over an array."""
+    return team_for(cost * array.size)
 
 
 def _columns_first(*arrays: Array) -> bool:
@@ -43,8 +49,8 @@ def activate(name: str, Z: Array, slope: float = LEAKY_SLOPE) -> Array:
 
 def _activate_flat(code: int, Z: Array, slope: float) -> Array:
     A = np.empty(Z.shape, Z.dtype)
-    dispatch.run(
-        kernels.activate_serial, kernels.activate_parallel, team_for(Z.size),
+    call(
+        kernels.activate_serial, kernels.activate_parallel, _passes(Z),
         A.reshape(-1), flat(Z), code, slope,
     )  # fmt: skip
     return A
@@ -53,8 +59,8 @@ def _activate_flat(code: int, Z: Array, slope: float) -> Array:
 def _softmax(Z: Array) -> Array:
     _has_units("Z", Z)
     A = np.empty(Z.shape, Z.dtype)
-    dispatch.run(
-        kernels.softmax_serial, kernels.softmax_parallel, team_for(Z.size),
+    call(
+        kernels.softmax_serial, kernels.softmax_parallel, _passes(Z),
         A.reshape(-1), flat(Z), len(Z),
     )  # fmt: skip
     return A
@@ -74,13 +80,13 @@ def backward(name: str, dA: Array, Z: Array, slope: float = LEAKY_SLOPE) -> Arra
     target, passed, at = dZ.reshape(-1), flat(dA), flat(Z)
     if name == "softmax":
         _has_units("Z", Z)
-        dispatch.run(
-            kernels.softmax_backward_serial, kernels.softmax_backward_parallel, team_for(Z.size),
+        call(
+            kernels.softmax_backward_serial, kernels.softmax_backward_parallel, _passes(Z),
             target, passed, at, len(Z),
         )  # fmt: skip
     else:
-        dispatch.run(
-            kernels.backward_serial, kernels.backward_parallel, team_for(Z.size),
+        call(
+            kernels.backward_serial, kernels.backward_parallel, _passes(Z),
             target, passed, at, ACTIVATIONS[name].code, slope,
         )  # fmt: skip
     return dZ
@@ -90,9 +96,9 @@ def notebook_error(AL: Array, Y: Array, Z: Array) -> Array:
     """dZ of a sigmoid output through dAL, and its limit AL - Y where AL is saturated."""
     AL, Y, Z = common(AL, Y, Z)
     dZ = np.empty(AL.shape, AL.dtype)
-    dispatch.run(
-        kernels.notebook_error_serial, kernels.notebook_error_parallel, team_for(AL.size),
-        dZ.reshape(-1), flat(AL), flat(Y), flat(Z), ROUNDING * float(np.finfo(AL.dtype).eps),
+    call(
+        kernels.notebook_error_serial, kernels.notebook_error_parallel, _passes(AL),
+        dZ.reshape(-1), flat(AL), flat(Y), flat(Z), _ROUNDING[AL.dtype],
     )  # fmt: skip
     return dZ
 
@@ -100,9 +106,11 @@ def notebook_error(AL: Array, Y: Array, Z: Array) -> Array:
 def step(w: Array, g: Array, rate: float) -> Array:
     """w - rate g; with rate 1 the difference of two arrays."""
     w, g = common(w, g)
+    if w.size < FEW_ELEMENTS:
+        return np.asarray(w - rate * g)
     out = np.empty(w.shape, w.dtype)
-    dispatch.run(
-        kernels.step_serial, kernels.step_parallel, team_for(w.size),
+    call(
+        kernels.step_serial, kernels.step_parallel, _passes(w),
         out.reshape(-1), flat(w), flat(g), rate,
     )  # fmt: skip
     return out
@@ -110,10 +118,10 @@ def step(w: Array, g: Array, rate: float) -> Array:
 
 def step_in_place(w: Array, g: Array, rate: float) -> None:
     """w -= rate g."""
-    if w.dtype is g.dtype and w.flags.c_contiguous and w.flags.writeable:
+    if w.size >= FEW_ELEMENTS and w.dtype is g.dtype and w.flags.c_contiguous:
         target = w.reshape(-1)
-        dispatch.run(
-            kernels.step_serial, kernels.step_parallel, team_for(w.size),
+        call(
+            kernels.step_serial, kernels.step_parallel, _passes(w),
             target, target, flat(g), rate,
         )  # fmt: skip
     else:
@@ -123,8 +131,8 @@ def step_in_place(w: Array, g: Array, rate: float) -> None:
 def row_sums(dZ: Array, scale: float) -> Array:
     """scale * sum of each row, as a column."""
     out = np.empty((len(dZ), 1), dZ.dtype)
-    dispatch.run(
-        kernels.row_sums_serial, kernels.row_sums_parallel, team_for(dZ.size),
+    call(
+        kernels.row_sums_serial, kernels.row_sums_parallel, _passes(dZ),
         out.reshape(-1), flat(dZ), scale,
     )  # fmt: skip
     return out
@@ -133,8 +141,8 @@ def row_sums(dZ: Array, scale: float) -> Array:
 def summed_cost(AL: Array, Y: Array, loss: int) -> float:
     """Sum of the loss over all outputs and examples, of arrays of one dtype and shape."""
     partial = np.empty(kernels.cost_runs(AL.size))
-    total: float = dispatch.run(
-        kernels.cost_serial, kernels.cost_parallel, team_for(4 * AL.size),
+    total: float = call(
+        kernels.cost_serial, kernels.cost_parallel, _passes(AL, 4 * ELEMENT_COST),
         partial, flat(AL), flat(Y), loss,
     )  # fmt: skip
-    return total
+    return float(total)

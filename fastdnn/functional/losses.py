@@ -13,6 +13,13 @@ from .arrays import Array, operand
 from .elementwise import summed_cost
 
 
+def _shape(value: Any) -> tuple[int, ...] | None:
+    try:
+        return np.shape(value)
+    except ValueError:  # ragged, which `checks` has a message for
+        return None
+
+
 def targets(Y: Any, AL: Array, name: str = "Y") -> Array:
     """Y in the shape and dtype of the output AL (n_y, m).
 
@@ -20,14 +27,12 @@ def targets(Y: Any, AL: Array, name: str = "Y") -> Array:
     there are more. NaN and numbers outside 0 ... 1 pass, as they do in NumPy.
     """
     n_y, m = AL.shape
-    if type(Y) is np.ndarray and Y.dtype.kind in "biuf":
-        if Y.shape == AL.shape or (n_y == 1 and Y.shape == (m,)):
-            return np.asarray(Y.reshape(AL.shape), AL.dtype)
-    given = np.asarray(Y) if not isinstance(Y, np.ma.MaskedArray) else Y
-    if given.shape == AL.shape or (n_y == 1 and given.shape == (m,)):
-        given = operand(name, given)
-        return given.reshape(AL.shape).astype(AL.dtype)
-    return checks.labels(given, n_y, m, "categorical_crossentropy", AL.dtype, name=name)
+    shape = _shape(Y)
+    if shape != AL.shape and not (n_y == 1 and shape == (m,)):
+        return checks.labels(Y, n_y, m, "categorical_crossentropy", AL.dtype, name=name)
+    if not (type(Y) is np.ndarray and Y.dtype.kind in "biu"):  # which need no second check
+        Y = operand(name, Y)
+    return np.asarray(Y.reshape(AL.shape), AL.dtype)
 
 
 def compute_cost(AL: Array, Y: Array, *, loss: str = "binary_crossentropy") -> float:
@@ -61,4 +66,5 @@ def compute_cost(AL: Array, Y: Array, *, loss: str = "binary_crossentropy") -> f
     """
     checks.choice("loss", loss, LOSSES)
     output = operand("AL", AL, 2)
-    return summed_cost(output, targets(Y, output), LOSSES[loss]) * (1.0 / output.shape[1])
+    total = summed_cost(output, targets(Y, output), LOSSES[loss])
+    return total * (1.0 / int(output.shape[1]))

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastdnn import dispatch
 from fastdnn.kernels import gemm
+from fastdnn.kernels.microkernels import TILE_ROWS
 
-from .arrays import Array, flat, matrix, working_memory
+from .arrays import Array, call, flat, matrix, team_for, working_memory
 
 # A tile of the left operand is packed where so many panels read it,
 PACK_LEFT_PANELS = 8
@@ -37,7 +37,7 @@ def plan(
 ) -> Plan:
     """Plan (m x k) @ (k x n); `lines`: contiguous along k, `rows`: contiguous along n."""
     dots = (n <= gemm.FEW and lines_left) or (m <= gemm.FEW and lines_right)
-    tiles = -(-m // gemm.TILE_ROWS)
+    tiles = -(-m // TILE_ROWS)
     panels = -(-n // gemm.panel_width(dtype))
     packs_left = panels >= PACK_LEFT_PANELS
     packs_right = not rows_right or tiles >= PACK_RIGHT_TILES
@@ -116,11 +116,12 @@ def _multiply(
         a, a_start, a_row, a_k = np.ascontiguousarray(left).reshape(-1), 0, k, 1
     if how.dots and not lines_right:
         b, b_start, b_k, b_column = np.ascontiguousarray(right.T).reshape(-1), 0, 1, k
-    team = dispatch.best_team(m * n * k, meetings=1)
+    team = team_for(m * n * k, meetings=1)
     target = out.reshape(-1)
-    dispatch.run(
+    activated = target if values is out else values.reshape(-1)
+    call(
         gemm.product_serial, gemm.product_parallel, team,
-        target, values.reshape(-1), a, b, target if bias is None else flat(bias),
+        target, activated, a, b, target if bias is None else flat(bias),
         working_memory(how.left_size + team * how.own_size, dtype),
         scale, code, bias is not None, m, n, k, a_start, a_row, a_k, b_start, b_k, b_column, *how,
     )  # fmt: skip

@@ -48,7 +48,7 @@ def initialise_parameters(n_x: int, n_h: int, n_y: int, *, seed: int = 1) -> dic
     array([[ 0.00319039, -0.0024937 ]])
     """
     sizes = [checks.whole_number(*pair) for pair in (("n_x", n_x), ("n_h", n_h), ("n_y", n_y))]
-    parameters = initialise(sizes, "normal", checks.seed(seed))
+    parameters = initialise(sizes, "normal", checks.whole_number("seed", seed, at_least=0))
     return {name: value * 0.01 if name[0] == "W" else value for name, value in parameters.items()}
 
 
@@ -85,7 +85,8 @@ def initialise_parameters_deep(
     >>> initialise_parameters_deep([5, 4, 3])["b2"].ravel()
     array([-0.92379202, -1.02387576,  1.12397796])
     """
-    return initialise(checks.layer_dims(layer_dims), init, checks.seed(seed))
+    seed = checks.whole_number("seed", seed, at_least=0)
+    return initialise(checks.layer_dims(layer_dims), init, seed)
 
 
 initialize_parameters = initialise_parameters
@@ -323,7 +324,8 @@ def predict(
         return AL
     if AL.shape[0] == 1:
         return (AL > 0.5).astype(np.int64)
-    return np.argmax(AL, axis=0, keepdims=True).astype(np.int64)
+    labels: Array = np.argmax(AL, axis=0, keepdims=True).astype(np.int64)
+    return labels
 
 
 def accuracy(

@@ -244,7 +244,7 @@ def cost_parallel(counters, team, partial, AL, Y, loss):
     return _in_order(partial)
 
 
-def cost_runs(count):
+def cost_runs(count: int) -> int:
     """Partial sums of the cost of ``count`` outputs."""
     return count if count < ONE_BY_ONE else -(-count // PIECE)
 

@@ -19,6 +19,7 @@ from numba import prange
 from .activations import activate1
 from .jit import kernel, parallel_kernel, routine, stage
 from .microkernels import ADD, SET, SET_BIAS, TILE_ROWS, multiply_tile
+from .packing import pack_lines
 from .simd import (
     at,
     fma,
@@ -31,10 +32,8 @@ from .simd import (
     pointer,
     put,
     splat,
-    store,
     store_up_to,
     sum_lanes,
-    transpose_square,
 )
 from .team import meet, share
 
@@ -59,28 +58,30 @@ DOT_RUN = 4096
 NO_ACTIVATION = -1
 
 
-def panel_width(dtype):
+def panel_width(dtype: np.dtype) -> int:
     """Columns of a panel: two vectors."""
     return 2 * lane_count(dtype)
 
 
-def packed_rows(dtype):
+def packed_rows(dtype: np.dtype) -> int:
     """Rows of a packed tile: those of the micro-kernel, rounded up to whole vectors."""
     lane = lane_count(dtype)
     return -(-TILE_ROWS // lane) * lane
 
 
-def group_tiles(dtype):
+def group_tiles(dtype: np.dtype) -> int:
     """Tiles of the left operand in a group."""
-    return GROUP_BYTES // (packed_rows(dtype) * K_RUN * np.dtype(dtype).itemsize)
+    return GROUP_BYTES // (packed_rows(dtype) * K_RUN * dtype.itemsize)
 
 
-def packed_left_size(tiles, k_count, dtype):
+def packed_left_size(tiles: int, k_count: int, dtype: np.dtype) -> int:
     """Elements of the packed left operand."""
     return tiles * packed_rows(dtype) * _whole_vectors(k_count, dtype)
 
 
-def own_sizes(panels, k_count, packs_right, dtype):
+def own_sizes(
+    panels: int, k_count: int, packs_right: bool, dtype: np.dtype
+) -> tuple[int, int, int]:
     """Elements of a member's own buffers: packed panels, unfinished tiles, one square."""
     lane, width = lane_count(dtype), panel_width(dtype)
     group = min(panels, GROUP_PANELS)
@@ -91,64 +92,9 @@ def own_sizes(panels, k_count, packs_right, dtype):
     return packed, unfinished, lane * lane
 
 
-def _whole_vectors(count, dtype):
+def _whole_vectors(count: int, dtype: np.dtype) -> int:
     lane = lane_count(dtype)
     return -(-count // lane) * lane
-
-
-# --- packing -------------------------------------------------------------------------------------
-
-
-@routine
-def pack_lines(
-    target, slot, width, source, stride, k_stride, blocks, per_block, present, k_count, square
-):  # fmt: skip
-    """Blocks of ``per_block`` lines, each k after k in a slot of its own, ``width`` wide.
-
-    ``target[b * slot + k * width + j] = source[(b * per_block + j) * stride + k * k_stride]``; zero
-    where that line is not below ``present``. Lines are rows of the left operand or columns of the
-    right one. A slot has its k rounded up to whole vectors; ``square`` is room for lanes x lanes.
-    """
-    out_of_line()
-    lane = lanes(target)
-    if stride == 1:
-        for k in range(k_count):
-            for b in range(blocks):
-                row = at(source, k * k_stride + b * per_block)
-                to = at(target, b * slot + k * width)
-                left = present - b * per_block
-                for j in range(0, width, lane):
-                    if j < left:
-                        store(at(to, j), load_up_to(at(row, j), left - j))
-                    else:
-                        store(at(to, j), splat(target, 0.0))
-        return
-    for b in range(blocks):
-        first, to, left = (
-            at(source, b * per_block * stride),
-            at(target, b * slot),
-            present - b * per_block,
-        )
-        if k_stride != 1:
-            for j in range(width):
-                for k in range(k_count):
-                    put(
-                        to,
-                        k * width + j,
-                        get(first, j * stride + k * k_stride) if j < left else 0.0,
-                    )
-            continue
-        for j in range(0, width, lane):
-            for k in range(0, k_count, lane):
-                corner, corner_stride = at(first, j * stride + k), stride
-                if left - j < lane or k_count - k < lane:
-                    for i in range(lane):
-                        v = splat(target, 0.0)
-                        if i < left - j:
-                            v = load_up_to(at(corner, i * stride), k_count - k)
-                        store(at(square, i * lane), v)
-                    corner, corner_stride = square, lane
-                transpose_square(at(to, k * width + j), width, corner, corner_stride)
 
 
 @routine
@@ -186,7 +132,8 @@ def _pack_left_share(
         i = tile * height
         pack_lines(
             at(packed, k * tiles * rows + tile * slot), slot, rows,
-            at(left, i * left_row + k * left_k), left_row, left_k, count, height, m - i, run, square,
+            at(left, i * left_row + k * left_k), left_row, left_k,
+            count, height, m - i, run, square,
         )  # fmt: skip
         first += count
 
@@ -220,7 +167,7 @@ def _tile_products(
     right, right_k, right_column, packed_right, packs_right, bias, first_mode, scale, code,
     m, n, k_count, tiles, height, panels, block_tiles, unfinished, square,
 ):  # fmt: skip
-    """This member's share of the tiles of ``out``, a group of panels and a block of tiles at a time."""
+    """This member's share of ``out``, a group of panels and a block of tiles at a time."""
     lane = lanes(out)
     width = 2 * lane
     first, end = share(member, team, panels * tiles)
@@ -383,7 +330,7 @@ def member_product(
     else:
         lane = lanes(c)
         rows = (TILE_ROWS + lane - 1) // lane * lane
-        height = (m + tiles - 1) // tiles
+        height, panels = (m + tiles - 1) // tiles, (n + 2 * lane - 1) // (2 * lane)
         block_tiles = GROUP_BYTES // (rows * K_RUN * out.itemsize)
         own = left_size + member * own_size
         square = pointer(work, own + panels_size + unfinished_size)
@@ -396,7 +343,7 @@ def member_product(
         _tile_products(
             member, team, c, pointer(values, 0), a, left_row, left_k, packed, packs_left, rows,
             b, right_k, right_column, pointer(work, own), packs_right, pointer(bias, 0), mode,
-            scale, code, m, n, k_count, tiles, height, (n + 2 * lane - 1) // (2 * lane), block_tiles,
+            scale, code, m, n, k_count, tiles, height, panels, block_tiles,
             pointer(work, own + panels_size), square,
         )  # fmt: skip
 

@@ -21,6 +21,7 @@ otherwise prevents vectorisation.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import pickle
@@ -29,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 from numba.core import config, types
 from numba.core.caching import FunctionCache
 
@@ -90,6 +92,17 @@ def _with_cache(dispatcher: Any) -> Any:
     return dispatcher
 
 
+def _silent(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As plain Python: without NumPy's warnings, which compiled code does not give either."""
+
+    @functools.wraps(function)
+    def call(*args: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return function(*args)
+
+    return call
+
+
 def _by_type(dispatcher: Any) -> Any:
     """Compile once for each type of argument, not for each constant that stands in a call."""
     if config.DISABLE_JIT:
@@ -120,11 +133,15 @@ def stage(function: Callable[..., Any]) -> Any:
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile ``function`` as a serial kernel, lazily for each dtype, cached on disk."""
+    if config.DISABLE_JIT:
+        return _silent(function)
     return _with_cache(numba.njit(**_FLAGS)(function))
 
 
 def parallel_kernel(function: Callable[..., Any]) -> Any:
     """Compile ``function``, which has ``prange`` loops, as a parallel kernel, cached on disk."""
+    if config.DISABLE_JIT:
+        return _silent(function)
     return _with_cache(numba.njit(parallel=True, **_FLAGS)(function))
 
 

@@ -8,7 +8,7 @@ Columns beyond the last example hold zeros.
 
 from __future__ import annotations
 
-from .jit import routine
+from .jit import routine, stage
 from .simd import (
     at,
     get,
@@ -140,3 +140,70 @@ def pack_left(target, source, row_stride, k_stride, rows, k_count, scratch):
         for i in range(rows):
             put(target, k * rows + i, get(source, i * row_stride + k * k_stride))
         k += 1
+
+
+# --- operands of a product of any two matrices ----------------------------------------------------
+
+
+@stage
+def _transpose_block(to, width, source, stride, present, k_count, square):
+    """One block of lines that are contiguous along k, by squares of lanes x lanes."""
+    lane = lanes(to)
+    for j in range(0, width, lane):
+        for k in range(0, k_count, lane):
+            corner, corner_stride = at(source, j * stride + k), stride
+            if present - j < lane or k_count - k < lane:
+                for i in range(lane):
+                    v = splat(to, 0.0)
+                    if i < present - j:
+                        v = load_up_to(at(corner, i * stride), k_count - k)
+                    store(at(square, i * lane), v)
+                corner, corner_stride = square, lane
+            transpose_square(at(to, k * width + j), width, corner, corner_stride)
+
+
+@stage
+def _gather_block(to, width, source, stride, k_stride, present, k_count):
+    """One block of lines, element by element."""
+    for j in range(width):
+        for k in range(k_count):
+            x = get(source, j * stride + k * k_stride) if j < present else 0.0
+            put(to, k * width + j, x)
+
+
+@stage
+def _copy_row(to, slot, width, row, blocks, per_block, present):
+    """One k of all blocks, where neighbouring lines are neighbours in memory."""
+    lane = lanes(to)
+    for b in range(blocks):
+        left = present - b * per_block
+        for j in range(0, width, lane):
+            v = splat(to, 0.0)
+            if j < left:
+                v = load_up_to(at(row, b * per_block + j), left - j)
+            store(at(to, b * slot + j), v)
+
+
+@routine
+def pack_lines(
+    target, slot, width, source, stride, k_stride, blocks, per_block, present, k_count, square
+):  # fmt: skip
+    """Blocks of ``per_block`` lines, each k after k in a slot of its own, ``width`` wide.
+
+    ``target[b * slot + k * width + j] = source[(b * per_block + j) * stride + k * k_stride]``; zero
+    where that line is not below ``present``. Lines are rows of the left operand or columns of the
+    right one. A slot has its k rounded up to whole vectors; ``square`` is room for lanes x lanes.
+    """
+    out_of_line()
+    if stride == 1:
+        for k in range(k_count):
+            row = at(source, k * k_stride)
+            _copy_row(at(target, k * width), slot, width, row, blocks, per_block, present)
+        return
+    for b in range(blocks):
+        to, first = at(target, b * slot), at(source, b * per_block * stride)
+        left = present - b * per_block
+        if k_stride == 1:
+            _transpose_block(to, width, first, stride, left, k_count, square)
+        else:
+            _gather_block(to, width, first, stride, k_stride, left, k_count)

@@ -201,7 +201,7 @@ def smallest_normal(typing: Any, p: types.CPointer) -> Any:
     return p.dtype(p), codegen
 
 
-@primitive(lambda p, i: p.window(i + 1)[i])
+@primitive(lambda p, i: Pointer(p.array, p.offset + int(i)).window(1)[0])
 def get(typing: Any, p: types.CPointer, i: types.Integer) -> Any:
     """The scalar ``i`` elements after ``p``."""
 
@@ -211,7 +211,7 @@ def get(typing: Any, p: types.CPointer, i: types.Integer) -> Any:
     return p.dtype(p, types.int64), codegen
 
 
-@primitive(lambda p, i, x: p.window(i + 1).__setitem__(i, x))
+@primitive(lambda p, i, x: Pointer(p.array, p.offset + int(i)).window(1).__setitem__(0, x))
 def put(typing: Any, p: types.CPointer, i: types.Integer, x: types.Number) -> Any:
     """Store the scalar ``x``, converted to the pointer's dtype, ``i`` elements after ``p``."""
 

@@ -1,0 +1,325 @@
+"""The product of any two matrices: values, layouts, teams, and every road a plan may choose."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from kernel_cases import (
+    JIT,
+    Fenced,
+    assert_close,
+    assert_same,
+    assert_survives_guard_pages,
+    each_dtype,
+    each_team,
+    edges,
+    needs_guard_pages,
+    relative_error,
+)
+
+from fastdnn import reference
+from fastdnn.functional import products
+from fastdnn.functional.arrays import call, matrix
+from fastdnn.functional.products import Plan, activated_product, plan, product
+from fastdnn.kernels import gemm
+from fastdnn.kernels.activations import ACTIVATIONS
+from fastdnn.kernels.jit import kernel
+from fastdnn.kernels.microkernels import TILE_ROWS
+from fastdnn.kernels.packing import pack_lines
+from fastdnn.kernels.simd import lane_count, pointer
+
+pytestmark = pytest.mark.kernels
+
+LAYOUTS = {
+    "rows": lambda a: a,
+    "columns": np.asfortranarray,
+    "strided": lambda a: np.repeat(np.repeat(a, 2, axis=0), 3, axis=1)[::2, ::3],
+    "backwards": lambda a: np.ascontiguousarray(a[::-1, ::-1])[::-1, ::-1],
+    "broadcast": lambda a: np.broadcast_to(a[:1], a.shape),
+}
+
+
+def shapes(dtype):
+    """(m, k, n) around tiles, vectors, panels, the few-lines threshold, and runs of k."""
+    lanes, few = lane_count(dtype), gemm.FEW
+    if not JIT:
+        return [(1, 1, 1), (few + 1, 3, lanes + 1), (TILE_ROWS + 1, lanes + 1, 2 * lanes + 1)]
+    m = edges(few, TILE_ROWS)
+    n = edges(few, lanes, 2 * lanes)
+    return [*itertools.product(m, (1, lanes + 1), n), *LONG]
+
+
+# Beyond one run of k, one span of runs, one group of panels, one group of tiles.
+LONG = [
+    (TILE_ROWS + 1, gemm.K_RUN - 1, 40),
+    (3, gemm.K_RUN + 1, 40),
+    (40, gemm.K_RUN, 5),
+    (17, 2 * gemm.K_RUN + 5, 33),
+    (5, gemm.K_SPAN + 7, 37),
+    (2, gemm.DOT_RUN + 9, 3),
+    (3, gemm.K_RUN + 1, 16 * (2 * gemm.GROUP_PANELS) + 3),
+    (40 * TILE_ROWS, gemm.K_RUN + 1, 35),
+]
+
+
+def drawn(m, k, n, dtype, seed=0):
+    stream = np.random.RandomState(seed)
+    return stream.randn(m, k).astype(dtype), stream.randn(k, n).astype(dtype)
+
+
+def exact(left, right):
+    return left.astype(np.float64) @ right.astype(np.float64)
+
+
+def forced(monkeypatch, **choices):
+    """Plans with some choices made for them."""
+    sizes = gemm.own_sizes
+
+    def planned(m, n, k, lines_left, lines_right, rows_right, dtype):
+        usual = plan(m, n, k, lines_left, lines_right, rows_right, dtype)
+        if usual.dots:
+            return usual
+        packs_left = choices.get("packs_left", usual.packs_left)
+        packs_right = choices.get("packs_right", usual.packs_right) or not rows_right
+        tiles = max(usual.tiles, choices.get("tiles", 0))
+        left_size = gemm.packed_left_size(tiles, k, dtype) if packs_left else 0
+        own = sizes(-(-n // gemm.panel_width(dtype)), k, packs_right, dtype)
+        return Plan(tiles, packs_left, packs_right, False, left_size, *own[:2], sum(own))
+
+    monkeypatch.setattr(products, "plan", planned)
+
+
+def force_team(monkeypatch, team):
+    monkeypatch.setattr(products, "team_for", lambda *args, **kwargs: team)
+
+
+@each_dtype
+def test_agrees_with_numpy(dtype):
+    for m, k, n in shapes(dtype):
+        left, right = drawn(m, k, n, dtype)
+        out = product(left, right)
+        assert out.dtype == dtype and out.flags.c_contiguous and out.flags.owndata
+        expected = exact(left, right)
+        scale = np.linalg.norm(np.abs(left).astype(float) @ np.abs(right)) / k**0.5
+        # sums that cancel are as exact as their terms allow
+        error = np.linalg.norm(out - expected) / max(np.linalg.norm(expected), 0.1 * scale)
+        assert error <= {"float32": 1e-5, "float64": 1e-12}[dtype], (m, k, n)
+
+
+@each_dtype
+def test_a_wrong_answer_is_noticed(dtype):
+    left, right = drawn(3, 40, 5, dtype)
+    left[1, 7] *= 1.01
+    out = product(left, right)
+    left[1, 7] /= 1.01
+    assert relative_error(out, exact(left, right)) > 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.needs_jit
+@each_dtype
+def test_long_sums_keep_their_precision(dtype):
+    """Rounding errors grow with the run of k and the number of runs, not with k = 1e5."""
+    stream = np.random.RandomState(0)
+    for m, n in ((1, 1), (6, 7), (20, 40)):
+        left = stream.uniform(0, 1, (m, 100_000)).astype(dtype)
+        right = stream.uniform(0, 1, (100_000, n)).astype(dtype)
+        assert_close(product(left, right), exact(left, right))
+
+
+@pytest.mark.parametrize("right_layout", LAYOUTS)
+@pytest.mark.parametrize("left_layout", LAYOUTS)
+def test_layouts(left_layout, right_layout):
+    """Any strides, without a copy where NumPy needs none."""
+    for m, k, n in ((2, 3, 3), (15, 17, 40), (40, 5, 3), (3, 20, 50)) if JIT else ((5, 3, 9),):
+        left, right = drawn(m, k, n, "float64")
+        left, right = LAYOUTS[left_layout](left), LAYOUTS[right_layout](right)
+        kept = left.copy(), right.copy()
+        assert_close(product(left, right), left @ right)
+        np.testing.assert_array_equal(left, kept[0])
+        np.testing.assert_array_equal(right, kept[1])
+
+
+def test_matrix_is_the_same_memory():
+    for layout in LAYOUTS.values():
+        array = layout(np.arange(35.0).reshape(5, 7))
+        for view in (array, array[1:4, 2:], array[:, ::-2]):
+            flat, start, row, column = matrix(view)
+            assert flat.flags.c_contiguous and flat.flags.writeable
+            assert np.shares_memory(flat, array)
+            for (i, j), x in np.ndenumerate(view):
+                assert flat[start + i * row + j * column] == x
+
+
+def test_unaligned_strides_are_copied():
+    record = np.zeros((3, 4), [("tag", "i4"), ("value", "f8")])
+    view = record["value"]
+    view[...] = np.arange(12.0).reshape(3, 4)
+    flat, start, row, column = matrix(view)
+    assert [flat[start + row + 2 * column], flat[start + 2 * row]] == [6.0, 8.0]
+
+
+@pytest.mark.needs_jit
+@each_dtype
+@pytest.mark.parametrize("packs_left", [False, True])
+@pytest.mark.parametrize("packs_right", [False, True])
+def test_every_road_gives_the_same_bits(packs_left, packs_right, dtype, monkeypatch):
+    """Packing and the number of tiles change where numbers are read, not what is computed."""
+    cases = [(15, 17, 33), (40, 5, 70), (30, gemm.K_RUN + 3, 65), (6, gemm.K_SPAN + 1, 40)]
+    for (m, k, n), left_layout, right_layout in itertools.product(
+        cases, ("rows", "columns", "strided"), ("rows", "columns", "strided")
+    ):
+        left, right = drawn(m, k, n, dtype)
+        expected = product(left, right)
+        with monkeypatch.context() as patch:
+            tiles = -(-m // 5)
+            forced(patch, packs_left=packs_left, packs_right=packs_right, tiles=tiles)
+            out = product(LAYOUTS[left_layout](left), LAYOUTS[right_layout](right))
+        assert_same(out, expected)
+
+
+@each_team
+@each_dtype
+def test_any_team_gives_the_same_bits(team, dtype, monkeypatch):
+    cases = [(1, 1, 1), (15, 17, 33), (40, 5, 3), (2, 100, 50), (100, gemm.K_RUN + 3, 100)]
+    for m, k, n in cases if JIT else cases[:2]:
+        left, right = drawn(m, k, n, dtype)
+        expected = product(left, right)
+        for packs in (False, True):
+            with monkeypatch.context() as patch:
+                forced(patch, packs_left=packs, packs_right=packs)
+                force_team(patch, team)
+                assert_same(product(left, right), expected)
+
+
+@each_dtype
+@pytest.mark.parametrize("name", [name for name in ACTIVATIONS if ACTIVATIONS[name].elementwise])
+def test_bias_scale_and_activation(name, dtype):
+    """In one pass, on tiles inside, at the edge, beyond one run of k, and as scalar products."""
+    cases = (15, 3, 32), (15, 3, 35), (9, gemm.K_RUN + 2, 20), (9, gemm.K_SPAN + 2, 20)
+    for m, k, n in (*cases, (20, 7, 1), (20, 7, 3), (1, 7, 20)) if JIT else ((3, 2, 5), (5, 3, 2)):
+        left, right = drawn(m, k, n, dtype, seed=1)
+        left /= np.sqrt(k, dtype=dtype)
+        bias = np.linspace(-1, 1, m, dtype=dtype).reshape(m, 1)
+        for right_layout in ("rows", "columns"):
+            given = LAYOUTS[right_layout](right)
+            Z, A = activated_product(left, given, bias, ACTIVATIONS[name].code)
+            expected = exact(left, right) + bias
+            assert_close(Z, expected)
+            assert_close(A, reference.ACTIVATIONS[name].function(expected)[0])
+            assert_same(product(left, given, bias=bias), Z)
+            assert_close(product(left, given, scale=0.25), 0.25 * exact(left, right))
+
+
+def test_plans_choose_every_road():
+    """What the plans of the package's own shapes look like."""
+    double, single = np.dtype("float64"), np.dtype("float32")
+    big = plan(512, 512, 512, True, False, True, single)
+    assert big.packs_left and big.packs_right and not big.dots
+    assert not plan(5, 512, 512, True, False, True, single).packs_right
+    assert plan(5, 512, 512, True, True, False, single).packs_right
+    assert plan(500, 1, 500, True, True, True, double).dots
+    assert not plan(500, 1, 500, False, True, True, double).dots
+    assert plan(1, 500, 500, True, True, False, double).dots
+    assert not plan(1, 500, 500, True, False, True, double).dots
+
+
+# --- buffers ---------------------------------------------------------------------------------
+
+
+class Surrounded:
+    """Stands in for `call`: all arrays are between fences, or pages that may not be touched."""
+
+    def __init__(self, allocate):
+        self.allocate = allocate
+
+    def __call__(self, serial, parallel, team, out, values, *args):
+        given = [self.allocate(a) if isinstance(a, np.ndarray) else a for a in args]
+        target = self.allocate(out)
+        activated = target if values is out else self.allocate(values)
+        call(serial, parallel, team, target, activated, *given)
+        out[...], values[...] = target, activated
+
+
+def surrounded_products(allocate, dtype, team=1):
+    """Products of all roads between whatever ``allocate`` puts around the buffers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(products, "call", Surrounded(allocate))
+        force_team(patch, team)
+        cases = [(1, 1, 1), (3, 5, 7), (15, 33, 33), (20, 9, 2), (3, 9, 20), (6, 400, 70)]
+        for (m, k, n), packs in itertools.product(cases if JIT else cases[:2], (False, True)):
+            forced(patch, packs_left=packs, packs_right=packs)
+            left, right = drawn(m, k, n, dtype)
+            bias = np.ones((m, 1), dtype)
+            for left_layout, right_layout in itertools.product(("rows", "columns"), repeat=2):
+                given = LAYOUTS[left_layout](left), LAYOUTS[right_layout](right)
+                Z, A = activated_product(*given, bias, ACTIVATIONS["relu"].code)
+                assert_close(Z, exact(left, right) + 1)
+                assert_same(A, np.maximum(Z, 0))
+                assert_close(product(*given), exact(left, right))
+
+
+@each_team
+@each_dtype
+def test_nothing_beyond_the_buffers_is_touched(dtype, team):
+    fences = Fenced()
+    surrounded_products(fences, dtype, team)
+    fences.check()
+
+
+def between_pages(allocate):
+    surrounded_products(allocate, "float32")
+
+
+@pytest.mark.needs_jit
+@needs_guard_pages
+def test_reads_stay_inside_the_buffers():
+    assert_survives_guard_pages("test_gemm", "between_pages")
+
+
+# --- packing ---------------------------------------------------------------------------------
+
+
+@kernel
+def pack(
+    target, slot, width, source, stride, k_stride, blocks, per_block, present, k_count, square
+):
+    pack_lines(
+        pointer(target, 0), slot, width, pointer(source, 0), stride, k_stride, blocks, per_block,
+        present, k_count, pointer(square, 0),
+    )  # fmt: skip
+
+
+@each_dtype
+@pytest.mark.parametrize("road", ["neighbours", "along k", "strided"])
+def test_pack_lines(road, dtype):
+    """Every element where the formula says, zeros beyond the last line, nothing beyond a slot."""
+    lanes = lane_count(dtype)
+    width = 2 * lanes
+    for per_block, lines, k_count in ((width, 1, 1), (width, width + 3, lanes + 1), (5, 12, 3)):
+        blocks = -(-lines // per_block)
+        strides = {
+            "neighbours": (1, lines + 1),
+            "along k": (k_count + 2, 1),
+            "strided": (k_count * 2 + 1, 2),
+        }
+        stride, k_stride = strides[road]
+        fences = Fenced()
+        extent = (lines - 1) * stride + (k_count - 1) * k_stride + 1
+        source = fences(np.arange(1, extent + 1).astype(dtype))
+        slot = -(-k_count // lanes) * lanes * width
+        target = fences(np.full(blocks * slot, -1, dtype))
+        square = fences(np.empty(lanes * lanes, dtype))
+        pack(
+            target, slot, width, source, stride, k_stride, blocks, per_block, lines, k_count, square
+        )
+        packed = target.reshape(blocks, -1, width)[:, :k_count]
+        for b, k, j in np.ndindex(packed.shape):
+            line = b * per_block + j
+            if line >= lines:
+                assert packed[b, k, j] == 0
+            elif j < per_block:
+                assert packed[b, k, j] == source[line * stride + k * k_stride]
+        fences.check()
