@@ -15,7 +15,7 @@ from .elementwise import summed_cost
 
 def _shape(value: Any) -> tuple[int, ...] | None:
     try:
-        return np.shape(value)
+        return tuple(np.shape(value))
     except ValueError:  # ragged, which `checks` has a message for
         return None
 
