@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from . import checks
 from .data import Source, block_ranges, prefetch
 from .engine import Matrix
 
@@ -31,13 +32,24 @@ class Block:
     order: NDArray[np.int64] | None
 
 
+class Shuffler:
+    """Draws the order of the examples in place of the network's own `numpy.random.Generator`.
+
+    A class to derive from: compiled code takes the order as it is.
+    """
+
+    def permutation(self, m: int) -> NDArray[np.int64]:
+        """The numbers from 0 to m - 1 in a new order."""
+        raise NotImplementedError
+
+
 class Examples(Protocol):
     """All examples of a training."""
 
     columns: int
     streamed: bool
 
-    def epoch(self, rng: np.random.Generator | None) -> Iterator[Block]:
+    def epoch(self, rng: np.random.Generator | Shuffler | None) -> Iterator[Block]:
         """The blocks of one epoch, shuffled by ``rng`` if there is one."""
 
 
@@ -51,7 +63,7 @@ class InMemory:
         self.columns = X.columns
         self._gathered = X
 
-    def epoch(self, rng: np.random.Generator | None) -> Iterator[Block]:
+    def epoch(self, rng: np.random.Generator | Shuffler | None) -> Iterator[Block]:
         """One block; see the class."""
         if rng is None:
             yield Block(self.X, self.Y, self.weights, None)
@@ -82,7 +94,7 @@ class Streamed:
         # Whole batches, so that only an epoch's last block holds a smaller one.
         self.block = max(1, examples // batch_size) * batch_size
 
-    def epoch(self, rng: np.random.Generator | None) -> Iterator[Block]:
+    def epoch(self, rng: np.random.Generator | Shuffler | None) -> Iterator[Block]:
         """Blocks of the source, the next one being read while one is used."""
         ranges = block_ranges(self.columns, self.block)
         if rng is not None:
@@ -95,3 +107,23 @@ class Streamed:
                 weights = None if self.weights is None else self.weights[start:stop].copy()
                 order = None if rng is None else rng.permutation(stop - start)
                 yield Block(X, Y, weights, order)
+
+
+def all_examples(
+    X: Matrix | Source, Y: Matrix, weights: NDArray[Any] | None, batch_size: int | None, dtype: Any
+) -> tuple[Examples, int]:
+    """The examples of a training, and the number of them in a step.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the batch size is no positive whole number, or missing where X is read in blocks.
+    """
+    size = X.shape[1]
+    if batch_size is not None:
+        size = min(size, checks.whole_number("batch_size", batch_size))
+    if isinstance(X, Matrix):
+        return InMemory(X, Y, weights), size
+    if batch_size is None:
+        raise ValueError("batch_size is needed where X is a source read in blocks")
+    return Streamed(X, Y, weights, size, dtype), size

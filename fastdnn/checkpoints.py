@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,16 @@ class Checkpoint:
             checks.whole_number("every_epochs", self.every_epochs)
         checks.real_number("every_seconds", self.every_seconds, at_least=0)
 
+    @classmethod
+    def of(
+        cls, given: str | os.PathLike[str] | Checkpoint | None, identity: dict[str, Any]
+    ) -> Checkpoint | None:
+        """What ``fit`` was given, if anything, and the training it belongs to."""
+        if given is None:
+            return None
+        checkpoint = given if isinstance(given, Checkpoint) else cls(Path(given))
+        return replace(checkpoint, identity=identity)
+
 
 class Saver:
     """Saves one training as its checkpoint says, and brings it back."""
@@ -62,19 +73,19 @@ class Saver:
 
     def save(self, training: Training) -> None:
         """Write everything that the rest of the training depends on."""
-        history = training.history
+        history, rng = training.history, training.rng
         header = {
             "identity": self.checkpoint.identity,
-            "step": training.step,
+            "step": training.state.step,
             "rate": training.rate.state(),
-            "rng": None if training.rng is None else training.rng.bit_generator.state,
+            "rng": rng.bit_generator.state if isinstance(rng, np.random.Generator) else None,
             "best_epoch": history.best_epoch,
             "best_cost": training.best.cost if training.best and training.best.kept else None,
             "stopped_early": history.stopped_early,
         }
         arrays = {
             "parameters": training.engine.buffer,
-            "state": training.state,
+            "state": training.state.values,
             **{name: np.array(getattr(history, name)) for name in _CURVES},
         }
         if training.best is not None and training.best.kept:
@@ -102,15 +113,16 @@ class Saver:
         return True
 
     def _apply(self, training: Training, header: dict[str, Any], arrays: dict[str, Any]) -> None:
-        for name, target in (("parameters", training.engine.buffer), ("state", training.state)):
+        state = training.state
+        for name, target in (("parameters", training.engine.buffer), ("state", state.values)):
             if arrays[name].shape != target.shape or arrays[name].dtype != target.dtype:
                 raise ValueError(f"{name} has shape {arrays[name].shape}, expected {target.shape}")
         training.rate.restore(header["rate"])
-        if training.rng is not None:
+        if isinstance(training.rng, np.random.Generator):
             training.rng.bit_generator.state = header["rng"]
         training.engine.buffer[:] = arrays["parameters"]
-        training.state[:] = arrays["state"]
-        training.step = checks.whole_number("step", header["step"], at_least=0)
+        state.values[:] = arrays["state"]
+        state.step = checks.whole_number("step", header["step"], at_least=0)
         history = training.history
         for name in _CURVES:
             getattr(history, name)[:] = arrays[name].tolist()

@@ -1,7 +1,7 @@
 """Serial or parallel, and on how many threads: decided here and nowhere else.
 
-Every entry kernel has a serial and a parallel twin with bit-identical results, so any doubt ends in
-the serial one. It runs where parallel code would be slower (small work), would kill the process
+A kernel gives the same bits alone and in a team, so any doubt ends in no team: one thread runs it
+where a team would be slower (small work), would kill the process
 (a child forked after Numba's threads were started: GNU OpenMP), would abort it (a second Python
 thread entering the workqueue layer), or could wait for ever (a layer that does not promise to run
 all members of a team at once: TBB, or OpenMP told to choose team sizes itself).
@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import numba
 from numba.core import config
 from numba.np.ufunc import parallel
 
-from .kernels.team import kernel_address, launch, new_counters
+from .kernels.team import RESULT, kernel_address, launch, new_counters
 
 # Fixed costs measured on four cores of a server: entering a parallel region of the OpenMP layer,
 # and one meeting of the team inside. A multiply-add takes some 25 ps (float32) to 50 ps with the
@@ -59,18 +58,16 @@ def threads(n_threads: int | None) -> int:
 def best_team(
     multiply_adds: float, *, repeats: int = 1, meetings: int = 2, limit: int | None = None
 ) -> int:
-    """Threads that finish ``repeats`` pieces of work soonest, at most ``limit``.
+    """All threads there may be (``limit``) for ``repeats`` pieces of work, or one if it is faster.
 
     One piece is ``multiply_adds`` with ``meetings`` barriers; a region is entered once for all.
+    There is nothing between: GNU OpenMP ends and starts threads where one region's team is not as
+    large as the last one's, which takes ten times as long as entering it.
     """
+    team = threads(limit)
     alone = multiply_adds / MULTIPLY_ADDS_PER_MICROSECOND
-    fixed = meetings * MEETING_MICROSECONDS + REGION_MICROSECONDS / repeats
-    best, best_time = 1, alone
-    for team in range(2, threads(limit) + 1):
-        time = alone / team + fixed
-        if time < best_time:
-            best, best_time = team, time
-    return best
+    together = alone / team + meetings * MEETING_MICROSECONDS + REGION_MICROSECONDS / repeats
+    return team if together < alone else 1
 
 
 def teams_are_safe() -> bool:
@@ -90,20 +87,23 @@ def _team_limit() -> int:
 def run_team(kernel: Any, team: int, *args: Any) -> int:
     """Call ``kernel(member, counters, team, *args)`` for a team of that size, or for one member.
 
-    The arrays among ``args`` are contiguous and writable. The thread count of other Numba code is
-    as before when this returns.
+    The arrays among ``args`` are contiguous and writable. Returns what the kernel left in
+    ``counters[RESULT]``, else 0. The thread count of other Numba code is as before.
     """
+    counters = new_counters()
     team = min(team, _team_limit())
     if team > 1 and teams_are_safe() and _inside.acquire(blocking=False):
         lock = _inside
         before = numba.get_num_threads()
         try:
             numba.set_num_threads(team)
-            return int(launch(_address(kernel, args), new_counters(), team, args))
+            launch(_address(kernel, args), counters, team, args)
         finally:
             numba.set_num_threads(before)
             lock.release()
-    return int(kernel(0, new_counters(), 1, *args))
+    else:
+        kernel(0, counters, 1, *args)
+    return int(counters[RESULT])
 
 
 _addresses: dict[tuple[Any, ...], int] = {}
@@ -116,26 +116,6 @@ def _address(kernel: Any, args: tuple[Any, ...]) -> int:
     if found is None:
         found = _addresses[key] = kernel_address(kernel, args)
     return found
-
-
-def run(
-    serial: Callable[..., Any], parallel_twin: Callable[..., Any], team: int, *args: Any
-) -> Any:
-    """Call the twin that suits: ``twin(counters, team, *args)``.
-
-    The thread count of other Numba code is as before when this returns.
-    """
-    team = min(team, _team_limit())
-    if team > 1 and teams_are_safe() and _inside.acquire(blocking=False):
-        lock = _inside
-        before = numba.get_num_threads()
-        try:
-            numba.set_num_threads(team)
-            return parallel_twin(new_counters(), team, *args)
-        finally:
-            numba.set_num_threads(before)
-            lock.release()
-    return serial(new_counters(), 1, *args)
 
 
 def threading_layer() -> str:

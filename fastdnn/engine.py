@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import dispatch
-from .kernels import inference, step, updates
+from .kernels import inference, step, tables, updates
 from .kernels.dropout import keep_threshold
-from .workspace import ParameterLayout, Plan, aligned, aligned_zeros, plan_forward, plan_step
+from .memory import aligned, aligned_zeros, writable
+from .regularisation import PLAIN, Regularisation
+from .workspace import ParameterLayout, Plan, plan_forward, plan_step
 
 # Workspaces kept for the next call: a full batch, an epoch's last smaller one, and a forward pass.
 _WORKSPACES_KEPT = 3
@@ -25,7 +27,11 @@ _WORKSPACES_KEPT = 3
 # Parts of the optimizer's state where gradients are clipped: two moments, and the gradients.
 CLIPPING_STATES = 3
 
+# Up to so many examples the network is read once for each of them: less work than a panel.
+FEW_EXAMPLES = 2
+
 _NO_ORDER: NDArray[np.int64] = np.zeros(0, np.int64)
+_FIRST_EXAMPLE: NDArray[np.int64] = np.zeros(1, np.int64)
 
 
 @dataclass(frozen=True)
@@ -45,9 +51,9 @@ class Matrix:
         if array.dtype != dtype or not array.flags.aligned:
             array = np.array(array, dtype, order="A")
         if array.flags.c_contiguous:
-            return cls(_writable(array.reshape(-1)), rows, columns, columns, 1)
+            return cls(writable(array.reshape(-1)), rows, columns, columns, 1)
         if array.flags.f_contiguous:
-            return cls(_writable(array.T.reshape(-1)), rows, columns, 1, rows)
+            return cls(writable(array.T.reshape(-1)), rows, columns, 1, rows)
         return cls(np.ascontiguousarray(array).reshape(-1), rows, columns, columns, 1)
 
     @property
@@ -60,44 +66,6 @@ class Matrix:
         if self.column_stride == 1:
             return self.flat.reshape(self.rows, self.columns)
         return self.flat.reshape(self.columns, self.rows).T
-
-
-class _Alias:
-    """The memory of a read-only array without that mark.
-
-    A kernel that only reads then compiles once for both.
-    """
-
-    def __init__(self, array: NDArray[Any]) -> None:
-        address, _ = array.__array_interface__["data"]
-        self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
-        self.owner = array
-
-
-def _writable(flat: NDArray[Any]) -> NDArray[Any]:
-    return flat if flat.flags.writeable else np.asarray(_Alias(flat))
-
-
-@dataclass(frozen=True)
-class Regularisation:
-    """What a step adds to plain gradients; the default adds nothing and costs nothing.
-
-    Attributes
-    ----------
-    dropout : tuple of float
-        Probability to drop a unit, for each hidden layer; empty for none.
-    seed : int
-        Of the dropout masks, which also depend on the number of the step.
-    clip_norm : float or None
-        Largest Euclidean norm of all gradients together.
-    """
-
-    dropout: tuple[float, ...] = ()
-    seed: int = 0
-    clip_norm: float | None = None
-
-
-PLAIN = Regularisation()
 
 
 @dataclass
@@ -113,7 +81,7 @@ class _Workspace:
     def set_dropout(self, rates: tuple[float, ...]) -> None:
         """Write the rates of the hidden layers into the plan, if they are new."""
         if rates != self.dropout:
-            keep = self.plan.layers[:, step.KEEP]
+            keep = self.plan.layers[:, tables.KEEP]
             keep[:] = 0
             keep[: len(rates)] = [keep_threshold(rate) for rate in rates]
             self.dropout = rates
@@ -223,12 +191,12 @@ class Engine:
                 ("step", examples, dispatch.threads(n_threads), weights is not None)
             )
             shape = space.plan.shape
-            shape[step.OPTIMIZER] = optimizer
-            shape[step.X_ROW], shape[step.X_COLUMN] = X.row_stride, X.column_stride
-            shape[step.Y_ROW], shape[step.Y_COLUMN] = Y.row_stride, Y.column_stride
-            shape[step.ORDERED] = order is not None
-            shape[step.CLIP] = regularisation.clip_norm is not None
-            shape[step.SEED], shape[step.FIRST_STEP] = regularisation.seed, first_step
+            shape[tables.OPTIMIZER] = optimizer
+            shape[tables.X_ROW], shape[tables.X_COLUMN] = X.row_stride, X.column_stride
+            shape[tables.Y_ROW], shape[tables.Y_COLUMN] = Y.row_stride, Y.column_stride
+            shape[tables.ORDERED] = order is not None
+            shape[tables.CLIP] = regularisation.clip_norm is not None
+            shape[tables.SEED], shape[tables.FIRST_STEP] = regularisation.seed, first_step
             space.set_dropout(regularisation.dropout)
             costs = np.zeros(len(starts))
             team = dispatch.best_team(
@@ -248,6 +216,18 @@ class Engine:
                 regularisation,
             )
         return done, costs
+
+    def descend(
+        self, X: Matrix, Y: Matrix, rate: float, *, n_threads: int | None = None
+    ) -> tuple[bool, float]:
+        """One step of gradient descent on all columns of X: whether all stayed finite; the cost."""
+        coefficients = np.zeros(updates.COEFFICIENTS, self.dtype)
+        coefficients[updates.STEP_SIZE] = rate
+        done, costs = self.steps(
+            X, Y, _FIRST_EXAMPLE, coefficients, updates.SGD, coefficients, X.columns,
+            n_threads=n_threads,
+        )  # fmt: skip
+        return done == 1, float(costs[0])
 
     def _launch(
         self,
@@ -289,7 +269,7 @@ class Engine:
         gradient = self.new_state(1)
         zeros = np.zeros(updates.COEFFICIENTS, self.dtype)
         done, costs = self.steps(
-            X, Y, np.zeros(1, np.int64), zeros, updates.GRADIENT, gradient, X.columns,
+            X, Y, _FIRST_EXAMPLE, zeros, updates.GRADIENT, gradient, X.columns,
             weights=weights, regularisation=regularisation, first_step=first_step,
             n_threads=n_threads,
         )  # fmt: skip
@@ -309,11 +289,18 @@ class Engine:
         return None
 
     def forward(self, X: Matrix, *, n_threads: int | None = None) -> NDArray[Any]:
-        """AL (n_y, m) for the columns of X."""
+        """AL (n_y, m) for the columns of X, which are finite.
+
+        One of them gives the same bits however it lies in memory.
+        """
+        if X.columns <= FEW_EXAMPLES:
+            AL = self.forward_few(np.array(X.array(), order="C"))
+            assert AL is not None  # X is finite
+            return AL
         with self._lock:
             space = self._workspace(("forward", X.columns, dispatch.threads(n_threads), False))
             shape = space.plan.shape
-            shape[step.X_ROW], shape[step.X_COLUMN] = X.row_stride, X.column_stride
+            shape[tables.X_ROW], shape[tables.X_COLUMN] = X.row_stride, X.column_stride
             out = np.empty((self.layout.layer_dims[-1], X.columns), self.dtype)
             team = dispatch.best_team(space.plan.multiply_adds, meetings=1, limit=n_threads)
             dispatch.run_team(

@@ -13,9 +13,11 @@ class History:
     Attributes
     ----------
     cost : list of float
-        Training cost: of a full batch before its update, or the mean over the epoch's batches.
+        Training cost: of a full batch before its update, or the mean over the epoch's batches. It
+        is the loss alone: examples are weighted, but the L2 term of weight decay is not in it.
     validation_cost, validation_metric : list of float
-        Empty without validation data. The metric is accuracy, or for ``mse`` the R2 score.
+        Empty without validation data. All examples count alike. The metric is accuracy, or for
+        ``mse`` the R2 score.
     learning_rate : list of float
     best_epoch : int or None
         Epoch (from 0) whose parameters had the lowest validation cost; they are in place.

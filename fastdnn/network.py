@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,27 +12,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import checks, storage
-from .batches import Examples, InMemory, Streamed
+from .batches import Examples, Shuffler, all_examples
 from .checkpoints import Checkpoint
 from .data import Source
-from .engine import CLIPPING_STATES, Engine, Matrix, Regularisation
+from .engine import CLIPPING_STATES, FEW_EXAMPLES, Engine, Matrix
 from .history import History
 from .initialisation import initialise
-from .kernels import updates
 from .kernels.activations import ACTIVATIONS
 from .kernels.losses import LOSSES
-from .optimizers import SGD, LearningRate, Optimizer, resolve
+from .optimizers import LearningRate, Optimizer, OptimizerState, resolve
+from .regularisation import Regularisation
 from .scoring import DEFAULT_LOSS, check_pair, cost_and_metric, decide, example_weights
-from .training import Callback, DivergenceError, Training, Validation
-from .workspace import aligned_zeros
-
-# Up to so many examples the network is read once for each of them: less work than a panel.
-FEW_EXAMPLES = 2
+from .training import Callback, DivergenceError, Training, Validation, check_callbacks
 
 # More weights than any memory holds: an error instead of NumPy's, which does not name the argument.
 MOST_PARAMETERS = 2**44
-
-_FIRST_EXAMPLE: NDArray[np.int64] = np.zeros(1, np.int64)
 
 
 class DNN:
@@ -115,9 +108,7 @@ class DNN:
         for name, value in initialise(self.layer_dims, init, self.seed).items():
             self.parameters[name][...] = value
         self._rng = np.random.default_rng(self.seed)
-        self._optimizer: Optimizer | None = None
-        self._state: NDArray[Any] = self._engine.new_state(0)
-        self._step = 0
+        self._state = OptimizerState(self._engine.new_state(0))
         self.history: History | None = None
         self.extra: dict[str, Any] = {}
 
@@ -171,7 +162,7 @@ class DNN:
         clip_norm: float | None = None,
         sample_weight: ArrayLike | None = None,
         class_weight: str | dict[int, float] | None = None,
-        shuffle: bool = True,
+        shuffle: bool | Shuffler = True,
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
         early_stopping: int | None = None,
         checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
@@ -211,10 +202,12 @@ class DNN:
         class_weight : "balanced" or dict, optional
             Factor for each class of labels; balanced is m / (classes * examples of the class).
         shuffle : bool
-            A new order of the examples every epoch (mini-batches only).
+            A new order of the examples every epoch (mini-batches only). The estimators pass a
+            `fastdnn.batches.Shuffler`, which draws as scikit-learn does.
         validation_data : tuple (X, Y), optional
             Scored after every epoch; the parameters with the lowest cost on it are in place
-            afterwards, however the training ended.
+            afterwards, however the training ended. That cost is not weighted: sample_weight and
+            class_weight concern the examples of X only.
         early_stopping : int, optional
             Stop after so many epochs without a lower validation cost.
         checkpoint : path or Checkpoint, optional
@@ -249,9 +242,11 @@ class DNN:
         """
         epochs = checks.whole_number("epochs", epochs)
         chosen = resolve(optimizer, learning_rate, weight_decay, schedule)
-        regularisation = self._regularisation(dropout, clip_norm)
+        hidden = len(self.hidden_activations)
+        regularisation = Regularisation.of(dropout, clip_norm, hidden=hidden, seed=self.seed)
         examples, size = self._all_examples(X, Y, batch_size, sample_weight, class_weight)
-        validation = self._validation(validation_data, early_stopping)
+        threads = self._threads(n_threads)
+        validation = self._validation(validation_data, early_stopping, threads)
         identity = {
             "network": {**self.config(), "n_threads": None},  # which changes no bit
             "examples": [self.layer_dims[0], examples.columns],
@@ -259,22 +254,22 @@ class DNN:
             "optimizer": repr(chosen),
             "regularisation": repr(regularisation),
         }
-        threads = self._threads(n_threads)
-        watchers = _callables(callbacks)
-        saving = _with_identity(checkpoint, identity)
+        watchers = check_callbacks(callbacks)
+        saving = Checkpoint.of(checkpoint, identity)
+        shuffler = self._shuffler(shuffle, saving)
         chosen.coefficients(1, 1, chosen.base_learning_rate, self.dtype)  # does the rate fit?
         # Nothing above changed the network: a refused call leaves it as it was.
-        self._use(chosen, CLIPPING_STATES if clip_norm is not None else chosen.n_states)
+        n_states = CLIPPING_STATES if clip_norm is not None else chosen.n_states
+        self._state.serve(chosen, self._engine.new_state(n_states))
         training = Training(
             engine=self._engine,
             examples=examples,
             optimizer=chosen,
             rate=LearningRate(chosen.base_learning_rate, chosen.schedule, epochs),
             state=self._state,
-            step=self._step,
             epochs=epochs,
             batch_size=size,
-            rng=self._rng if shuffle else None,
+            rng=shuffler,
             regularisation=regularisation,
             n_threads=threads,
             validation=validation,
@@ -286,36 +281,8 @@ class DNN:
         try:
             return training.run()
         except DivergenceError:
-            self._optimizer = None  # its state may hold what diverged
+            self._state.forget()  # it may hold what diverged
             raise
-        finally:
-            self._step = training.step
-
-    def _use(self, optimizer: Optimizer, n_states: int) -> None:
-        """Keep the optimizer's state if it is the one of the last training, else start anew."""
-        fresh = self._engine.new_state(n_states)
-        if type(self._optimizer) is type(optimizer):
-            known = min(self._state.size, fresh.size)
-            fresh[:known] = self._state[:known]
-        else:
-            self._step = 0
-        self._state = fresh
-        self._optimizer = optimizer
-
-    def _regularisation(
-        self, dropout: float | Sequence[float], clip_norm: float | None
-    ) -> Regularisation:
-        hidden = len(self.hidden_activations)
-        rates = [dropout] * hidden if np.isscalar(dropout) else list(dropout)  # type: ignore[arg-type]
-        if len(rates) != hidden:
-            raise ValueError(
-                f"dropout has {len(rates)} entries, expected one number or one for each of the "
-                f"{hidden} hidden layers"
-            )
-        rates = [checks.probability("dropout", rate) for rate in rates]
-        if clip_norm is not None:
-            clip_norm = checks.real_number("clip_norm", clip_norm, above=0)
-        return Regularisation(tuple(rates) if any(rates) else (), self.seed, clip_norm)
 
     def _all_examples(
         self,
@@ -326,29 +293,35 @@ class DNN:
         class_weight: str | dict[int, float] | None,
     ) -> tuple[Examples, int]:
         """The checked examples, and the number of them in a step."""
-        examples: Source | Matrix = X if isinstance(X, Source) else self._examples(X)
-        n_x, columns = examples.shape
+        given: Source | Matrix = X if isinstance(X, Source) else self._examples(X)
+        n_x, columns = given.shape
         if n_x != self.layer_dims[0]:
             raise ValueError(
                 f"X is a source of shape {(n_x, columns)}, expected ({self.layer_dims[0]}, m)"
             )
-        if not isinstance(examples, Matrix) and batch_size is None:
-            raise ValueError("batch_size is needed where X is a source read in blocks")
-        size = columns
-        if batch_size is not None:
-            size = min(size, checks.whole_number("batch_size", batch_size))
         targets = self._targets(Y, columns)
         weights = example_weights(sample_weight, class_weight, targets.array(), self.dtype)
-        if isinstance(examples, Matrix):
-            return InMemory(examples, targets, weights), size
-        return Streamed(examples, targets, weights, size, self.dtype), size
+        return all_examples(given, targets, weights, batch_size, self.dtype)
+
+    def _shuffler(
+        self, shuffle: bool | Shuffler, checkpoint: Checkpoint | None
+    ) -> np.random.Generator | Shuffler | None:
+        """What draws the order of the examples, if anything does."""
+        if not isinstance(shuffle, Shuffler):
+            return self._rng if shuffle else None
+        if checkpoint is not None:
+            raise TypeError("checkpoint cannot save the state of shuffle, expected True or False")
+        return shuffle
 
     def _threads(self, n_threads: int | None) -> int | None:
         given = checks.n_threads(n_threads)
         return self.n_threads if given is None else given
 
     def _validation(
-        self, data: tuple[ArrayLike, ArrayLike] | None, patience: int | None
+        self,
+        data: tuple[ArrayLike, ArrayLike] | None,
+        patience: int | None,
+        n_threads: int | None,
     ) -> Validation | None:
         if data is None:
             if patience is not None:
@@ -363,11 +336,12 @@ class DNN:
         )  # fmt: skip
         if patience is not None:
             patience = checks.whole_number("early_stopping", patience)
+        return Validation(lambda: self._scores(X, Y, n_threads), patience)
 
-        def score() -> tuple[float, float]:
-            return cost_and_metric(self._outputs(X), Y, self.loss)
-
-        return Validation(score, patience)
+    def _scores(self, X: Matrix, Y: NDArray[Any], n_threads: int | None) -> tuple[float, float]:
+        """Cost and metric on checked examples and targets."""
+        AL = self._engine.forward(X, n_threads=n_threads)
+        return cost_and_metric(AL, Y, self.loss)
 
     def train_step(self, X: ArrayLike, Y: ArrayLike, *, learning_rate: float = 0.01) -> float:
         """One step of gradient descent on all columns of X; returns the cost before it.
@@ -380,18 +354,13 @@ class DNN:
         examples = self._examples(X)
         targets = self._targets(Y, examples.columns)
         rate = checks.learning_rate(learning_rate)
-        coefficients = np.zeros(updates.COEFFICIENTS, self.dtype)
-        coefficients[updates.STEP_SIZE] = rate
-        done, costs = self._engine.steps(
-            examples, targets, _FIRST_EXAMPLE, coefficients, SGD.code, coefficients,
-            examples.columns, n_threads=self.n_threads,
-        )  # fmt: skip
+        done, cost = self._engine.descend(examples, targets, rate, n_threads=self.n_threads)
         if not done:
             raise DivergenceError(
-                f"train_step diverged: cost {costs[0]} at learning_rate {rate:g}; "
+                f"train_step diverged: cost {cost} at learning_rate {rate:g}; "
                 "the last finite parameters are kept"
             )
-        return float(costs[0])
+        return cost
 
     # --- inference --------------------------------------------------------------------------
 
@@ -408,15 +377,7 @@ class DNN:
             AL = self._engine.forward_few(X)
             if AL is not None:
                 return AL
-        return self._outputs(self._examples(X))
-
-    def _outputs(self, X: Matrix) -> NDArray[Any]:
-        """AL for checked examples; the same bits for one of them, however it lies in memory."""
-        if X.columns <= FEW_EXAMPLES:
-            AL = self._engine.forward_few(np.array(X.array(), order="C"))
-            assert AL is not None  # X was checked
-            return AL
-        return self._engine.forward(X, n_threads=self.n_threads)
+        return self._engine.forward(self._examples(X), n_threads=self.n_threads)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Labels (m,): AL > 0.5 for one sigmoid, (n_y, m) for several, the argmax for softmax.
@@ -430,8 +391,7 @@ class DNN:
         examples = self._examples(X)
         m = examples.columns
         targets = checks.labels(Y, self.layer_dims[-1], m, self.loss, self.dtype)
-        AL = self._outputs(examples)
-        cost, metric = cost_and_metric(AL, targets, self.loss)
+        cost, metric = self._scores(examples, targets, self.n_threads)
         return {"cost": cost, "r2" if self.loss == "mse" else "accuracy": metric}
 
     def gradients(self, X: ArrayLike, Y: ArrayLike) -> dict[str, NDArray[Any]]:
@@ -470,9 +430,7 @@ class DNN:
         return {
             "config": self.config(),
             "buffer": self._engine.buffer.copy(),
-            "optimizer": self._optimizer,
             "state": self._state.copy(),
-            "step": self._step,
             "rng": self._rng,
             "history": self.history,
             "extra": self.extra,
@@ -481,28 +439,5 @@ class DNN:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state["config"])  # type: ignore[misc]
         self._engine.buffer[:] = state["buffer"]
-        self._optimizer, self._step = state["optimizer"], state["step"]
-        self._state = aligned_zeros(state["state"].size, self.dtype)
-        self._state[:] = state["state"]
+        self._state = state["state"].copy()  # aligned again
         self._rng, self.history, self.extra = state["rng"], state["history"], state["extra"]
-
-
-def _callables(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
-    """The callbacks, each of which can be called."""
-    if not isinstance(callbacks, tuple | list):
-        raise TypeError(f"callbacks is {callbacks!r:.60}, expected a list of callables")
-    for i, callback in enumerate(callbacks):
-        if not callable(callback):
-            raise TypeError(f"callbacks[{i}] is {callback!r:.60}, expected a callable")
-    return tuple(callbacks)
-
-
-def _with_identity(
-    checkpoint: str | os.PathLike[str] | Checkpoint | None, identity: dict[str, Any]
-) -> Checkpoint | None:
-    """The checkpoint asked for, which knows the training it belongs to."""
-    if checkpoint is None:
-        return None
-    if not isinstance(checkpoint, Checkpoint):
-        checkpoint = Checkpoint(Path(checkpoint))
-    return replace(checkpoint, identity=identity)

@@ -37,11 +37,16 @@ def decide(AL: NDArray[Any], output_activation: str) -> NDArray[Any]:
     return AL
 
 
+def _sum_of_squares(values: NDArray[Any]) -> float:
+    """Without BLAS, whose threads would go on spinning beside ours."""
+    return float(np.sum(np.square(values)))
+
+
 def cost_of(AL: NDArray[Any], Y: NDArray[Any], loss: str) -> float:
     """Mean cost over examples; logarithms end at the smallest normal number of the dtype."""
     if loss == "mse":
         difference = AL.astype(np.float64) - Y
-        return float(0.5 * np.vdot(difference, difference) / Y.shape[1])
+        return 0.5 * _sum_of_squares(difference) / float(Y.shape[1])
     tiny = np.finfo(AL.dtype).tiny
     total = np.sum(Y * np.log(np.maximum(AL, tiny)), dtype=np.float64)
     if loss == "binary_crossentropy":
@@ -58,7 +63,7 @@ def cost_and_metric(AL: NDArray[Any], Y: NDArray[Any], loss: str) -> tuple[float
         return cost, float(np.mean((AL > 0.5) == (Y > 0.5)))
     centred = Y.astype(np.float64) - Y.mean(axis=1, keepdims=True, dtype=np.float64)
     with np.errstate(over="ignore"):
-        spread = float(np.vdot(centred, centred))
+        spread = _sum_of_squares(centred)
     residual = 2 * cost * Y.shape[1]
     if spread == 0.0:
         return cost, 1.0 if residual == 0.0 else 0.0

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .batches import Block, Examples
+from .batches import Block, Examples, Shuffler
 from .checkpoints import Checkpoint, Saver
-from .engine import PLAIN, Engine, Regularisation
+from .engine import Engine
 from .history import History
-from .optimizers import Constant, LearningRate, Optimizer
+from .optimizers import Constant, LearningRate, Optimizer, OptimizerState
 from .progress import Progress
+from .regularisation import PLAIN, Regularisation
 
 # A compiled call should last about this long; Ctrl-C is served between calls.
 CALL_SECONDS = 0.1
@@ -29,7 +30,17 @@ CALL_SECONDS = 0.1
 # An optimizer's scalars are computed for so many calls at once: it costs little more than for one.
 STEPS_AHEAD = 16
 
-Callback = Callable[["History"], object]
+Callback = Callable[[History], object]
+
+
+def check_callbacks(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
+    """The callbacks, each of which can be called."""
+    if not isinstance(callbacks, tuple | list):
+        raise TypeError(f"callbacks is {callbacks!r:.60}, expected a list of callables")
+    for i, callback in enumerate(callbacks):
+        if not callable(callback):
+            raise TypeError(f"callbacks[{i}] is {callback!r:.60}, expected a callable")
+    return tuple(callbacks)
 
 
 class DivergenceError(FloatingPointError):
@@ -46,20 +57,16 @@ class Validation:
 
 @dataclass
 class Training:
-    """One call of ``fit``: the state of its loop.
-
-    ``state`` is the optimizer's, ``step`` the number of steps it has seen.
-    """
+    """One call of ``fit``: what it was given, and the state of its loop."""
 
     engine: Engine
     examples: Examples
     optimizer: Optimizer
     rate: LearningRate
-    state: NDArray[Any]
-    step: int
+    state: OptimizerState
     epochs: int
     batch_size: int
-    rng: np.random.Generator | None  # shuffles; None keeps the order
+    rng: np.random.Generator | Shuffler | None  # None keeps the order
     regularisation: Regularisation = PLAIN
     n_threads: int | None = None
     validation: Validation | None = None
@@ -107,7 +114,7 @@ class Training:
 
     @property
     def _steps_an_epoch(self) -> int:
-        """Steps that one compiled call can hope for, to choose its twin."""
+        """Steps that one compiled call can hope for, to choose its team."""
         return max(1, self.examples.columns // self.batch_size)
 
     def _after_epoch(self) -> None:
@@ -179,17 +186,17 @@ class Training:
         self, block: Block, starts: NDArray[np.int64], rate: float, examples: int
     ) -> NDArray[np.float64]:
         """Compiled steps at one learning rate; raises if they diverge."""
-        count = len(starts)
+        count, state = len(starts), self.state
         coefficients = self._coefficients(count, rate)
         began = time.perf_counter()
         done, costs = self.engine.steps(
-            block.X, block.Y, starts, coefficients, self.optimizer.code, self.state, examples,
+            block.X, block.Y, starts, coefficients, self.optimizer.code, state.values, examples,
             order=block.order, weights=block.weights, regularisation=self.regularisation,
-            first_step=self.step, n_threads=self.n_threads,
+            first_step=state.step, n_threads=self.n_threads,
         )  # fmt: skip
         # The pace of this very call: steps that got slower must shorten the next call at once.
         self._seconds_per_step = (time.perf_counter() - began) / count
-        self.step += done
+        state.step += done
         if done < count:
             if self._whole:
                 self.history.cost.extend(costs[:done].tolist())
@@ -199,17 +206,20 @@ class Training:
 
     def _coefficients(self, count: int, rate: float) -> NDArray[Any]:
         """The optimizer's scalars for the next ``count`` steps, computed ahead at a steady rate."""
-        first = self.step - self._table_start
+        first = self.state.step - self._table_start
         if rate != self._table_rate or first + count > len(self._table):
             ahead = count if rate != self._table_rate else STEPS_AHEAD * count
-            self._table = self.optimizer.coefficients(self.step + 1, ahead, rate, self.engine.dtype)
-            self._table_start, self._table_rate, first = self.step, rate, 0
+            self._table = self.optimizer.coefficients(
+                self.state.step + 1, ahead, rate, self.engine.dtype
+            )
+            self._table_start, self._table_rate, first = self.state.step, rate, 0
         return self._table[first : first + count]
 
     def _divergence(self, rate: float, cost: float) -> str:
         what = f"the cost became {cost}" if not math.isfinite(cost) else "an update overflowed"
+        step = self.state.step + 1
         return (
-            f"training diverged: {what} in epoch {self.history.epochs}, step {self.step + 1}, "
+            f"training diverged: {what} in epoch {self.history.epochs}, step {step}, "
             f"at learning_rate {rate:g}; the last finite parameters are kept. "
             "Try a smaller learning rate, or scale the inputs."
         )

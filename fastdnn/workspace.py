@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .kernels import step
-from .kernels.microkernels import TILE_ROWS
-from .kernels.simd import lane_count
-
-ALIGNMENT = 64  # bytes: a cache line, and the widest vector
+from .kernels import tables
+from .kernels.microkernels import TILE_ROWS, TILE_VECTORS, TILE_WIDTHS, tile_address
+from .kernels.step import UNITS_TOGETHER
+from .kernels.vectors import lane_count
+from .memory import aligned, aligned_zeros
 
 # Weights of a layer are packed for every step where a tile's rows would fall into one another's
 # cache sets or pages: large matrices, used by enough examples to pay for the copy.
@@ -24,31 +24,27 @@ PACK_EXAMPLES = 256
 
 # Panels that pass a layer together, so that a tile of weights is fetched once for all of them; one
 # at a time where all weights fit into the second-level cache.
-GROUP_PANELS = 32
+GROUP_PANELS = 4
 GROUP_BYTES = 1024 * 1024
 
-# From so much work on, a batch of three or four vectors is cut into panels of one instead of two.
-NARROW_MULTIPLY_ADDS = 1_000_000
+# Gradients are added up by chunks of panels while these are in the cache, where weights are few and
+# panels many: the values of so many panels would leave the cache before the second phase.
+CHUNK_BYTES = 512 * 1024
+CHUNKS_OF_PANELS = {64: 16, 16: 8}  # from so many panels on, so many chunks
 
-# A block of weights is at most 8 tiles x 16 panels of units (its gradient stays in the second-level
+# The first layer's units are shared out where its weights are so large, and more than its input.
+FIRST_LAYER_BYTES = 64 * 1024
+
+# From so much work on, panels of examples are narrow enough for a team of this size to share them.
+NARROW_MULTIPLY_ADDS = 1_000_000
+PANELS_WANTED = 4
+
+# A block of weights is at most 16 tiles x 8 panels of units (its gradient stays in the second-level
 # cache), and smaller until a layer has enough of them to share out evenly.
-BLOCK_TILES = (8, 4, 2, 1)
-BLOCK_PANELS = (16, 8, 4, 2, 1)
+BLOCK_ROWS = tuple(tiles * TILE_ROWS for tiles in (16, 8, 4, 2, 1))
+BLOCK_PANELS = (8, 4, 2, 1)
 BLOCKS_WANTED = 48
 BLOCK_MULTIPLY_ADDS = 100_000
-
-
-def aligned(count: int, dtype: np.dtype) -> int:
-    """``count`` elements, rounded up to whole cache lines."""
-    unit = ALIGNMENT // dtype.itemsize
-    return -(-count // unit) * unit
-
-
-def aligned_zeros(count: int, dtype: np.dtype) -> np.ndarray:
-    """A flat array of zeros that starts on a cache line."""
-    raw = np.zeros(count * dtype.itemsize + ALIGNMENT, np.uint8)
-    offset = -raw.ctypes.data % ALIGNMENT
-    return raw[offset : offset + count * dtype.itemsize].view(dtype)
 
 
 @dataclass(frozen=True)
@@ -108,7 +104,7 @@ class Plan:
     @property
     def panels(self) -> int:
         """Panels of examples."""
-        return int(self.shape[step.PANELS])
+        return int(self.shape[tables.PANELS])
 
     def new_work(self, dtype: np.dtype) -> np.ndarray:
         """The buffer to work in: zeros, and the ones that turn the biases into a column of W.
@@ -117,13 +113,14 @@ class Plan:
         every example, in the panels of examples and in the panels of units.
         """
         work = aligned_zeros(self.work_size, dtype)
-        width, unit_width = int(self.shape[step.WIDTH]), int(self.shape[step.UNIT_WIDTH])
-        for row in self.layers[self.layers[:, step.ONES] == 1].tolist():
-            n_in, panel_size = row[step.N_IN], row[step.INPUT_PANEL]
-            values = work[row[step.INPUT] : row[step.INPUT] + self.panels * panel_size]
-            values.reshape(self.panels, -1, width)[:, n_in] = 1
-            first = row[step.UNITS] + n_in // unit_width * row[step.UNITS_PANEL]
-            units = work[first : first + row[step.UNITS_PANEL]]
+        width, unit_width = int(self.shape[tables.WIDTH]), int(self.shape[tables.UNIT_WIDTH])
+        for row in self.layers[self.layers[:, tables.ONES] == 1].tolist():
+            n_in, panel_size = row[tables.N_IN], row[tables.INPUT_PANEL]
+            panels = row[tables.UNITS_PANEL] // (width * unit_width)
+            values = work[row[tables.INPUT] : row[tables.INPUT] + panels * panel_size]
+            values.reshape(panels, -1, width)[:, n_in] = 1
+            first = row[tables.UNITS] + n_in // unit_width * row[tables.UNITS_PANEL]
+            units = work[first : first + row[tables.UNITS_PANEL]]
             units.reshape(-1, unit_width)[:, n_in % unit_width] = 1
         return work
 
@@ -143,44 +140,64 @@ def plan_step(
     dims = layout.layer_dims
     pairs = list(itertools.pairwise(dims))
     macs = examples * sum(n_in * n_out * (3 if i else 2) for i, (n_in, n_out) in enumerate(pairs))
-    # Narrow panels where wide ones would be half empty, or too few to share out.
-    few = 2 * lanes < examples <= 4 * lanes and macs >= NARROW_MULTIPLY_ADDS
-    vectors = 1 if examples <= lanes or few else 2
-    width, unit_width = vectors * lanes, 2 * lanes
+    shares_units = _shares_units(dims, examples, dtype)
+    vectors = _panel_vectors(examples, lanes, macs, 2 if shares_units else PANELS_WANTED)
+    width, unit_width = vectors * lanes, TILE_VECTORS * lanes
     panels = -(-examples // width)
     places = _Places(dtype)
 
-    shape = np.zeros(step.SHAPE_FIELDS, np.int64)
-    layers = np.zeros((len(pairs), step.LAYER_FIELDS), np.int64)
+    shape = np.zeros(tables.SHAPE_FIELDS, np.int64)
+    layers = np.zeros((len(pairs), tables.LAYER_FIELDS), np.int64)
+    weight_bytes = layout.size * dtype.itemsize
+    chunks = _chunks(panels) if weight_bytes <= CHUNK_BYTES else 0
+    group = _chunk_group(dims, width, dtype) if chunks else _group(panels, weight_bytes)
+    # Panels of hidden layers: all of them, or a group for each member.
+    slots = members * group if chunks else panels
+    errors = [places.take(slots * _padded(max(dims[1:]), lanes) * width) for _ in range(2)]
     value_panel = _padded(dims[0], lanes) * width
-    values = places.take(panels * value_panel)
+    values, held = places.take(panels * value_panel), panels
     for i, (n_in, n_out) in enumerate(pairs):
         row = layers[i]
-        row[step.N_IN], row[step.N_OUT], row[step.CODE] = n_in, n_out, codes[i]
-        row[step.W], row[step.B] = layout.weights[i], layout.biases[i]
-        row[step.INPUT], row[step.INPUT_PANEL] = values, value_panel
-        row[step.UNITS_PANEL] = panels * width * unit_width
-        row[step.UNITS] = places.take(-(-n_in // unit_width) * row[step.UNITS_PANEL])
-        value_panel = _padded(n_out, lanes) * width
-        values = places.take(panels * value_panel)
-        row[step.OUTPUT], row[step.OUTPUT_PANEL] = values, value_panel
-        row[step.ERROR] = places.take(panels * value_panel)
+        row[tables.N_IN], row[tables.N_OUT], row[tables.CODE] = n_in, n_out, codes[i]
+        row[tables.W], row[tables.B] = layout.weights[i], layout.biases[i]
+        row[tables.INPUT], row[tables.INPUT_PANEL] = values, value_panel
+        row[tables.UNITS_PANEL] = held * width * unit_width
+        row[tables.UNITS] = places.take(-(-n_in // unit_width) * row[tables.UNITS_PANEL])
+        # One distance for all layers whose errors share memory.
+        value_panel, held = _padded(max(dims[1:]) if chunks else n_out, lanes) * width, slots
+        values = places.take(slots * value_panel)
+        row[tables.OUTPUT], row[tables.OUTPUT_PANEL] = values, value_panel
+        row[tables.ERROR] = errors[i % 2] if chunks else places.take(slots * value_panel)
         packs = _packs(n_in, n_out, examples, dtype)
-        row[step.PACKED] = places.take(n_in * n_out) if packs else -1
-        row[step.PACKED_T] = places.take(n_in * n_out) if packs and i else -1
-        row[step.ONES] = n_in % lanes != 0
+        row[tables.PACKED] = places.take(n_in * n_out) if packs else -1
+        row[tables.PACKED_T] = places.take(n_in * n_out) if packs and i else -1
+        row[tables.ONES] = n_in % lanes != 0
 
-    blocks, block_size = _weight_blocks(pairs, examples, unit_width)
-    weight_bytes = layout.size * dtype.itemsize
-    shape[step.LAYERS], shape[step.EXAMPLES], shape[step.PANELS] = len(pairs), examples, panels
-    shape[step.WIDTH], shape[step.VECTORS], shape[step.UNIT_WIDTH] = width, vectors, unit_width
-    shape[step.GROUP] = GROUP_PANELS if weight_bytes > GROUP_BYTES else 1
-    shape[step.TARGETS] = places.take(panels * dims[-1] * width)
-    shape[step.WEIGHTS] = places.take(panels * width) if weighted else -1
-    shape[step.SCRATCH_SIZE] = aligned(max(block_size, lanes * lanes), dtype)
-    shape[step.SCRATCH] = places.take(int(shape[step.SCRATCH_SIZE]) * members)
-    shape[step.LOSS], shape[step.STATE_SIZE] = loss, layout.size
-    shape[step.PACKS] = bool((layers[:, step.PACKED] >= 0).any())
+    blocks, block_size = _weight_blocks(pairs, examples, unit_width, shares_units)
+    shape[tables.FIRST_LAYER_BLOCKS] = (blocks[:-1, tables.BLOCK_LAYER] == 0).sum()
+    shape[tables.LAYERS], shape[tables.EXAMPLES], shape[tables.PANELS] = (
+        len(pairs),
+        examples,
+        panels,
+    )
+    shape[tables.WIDTH], shape[tables.VECTORS], shape[tables.UNIT_WIDTH] = (
+        width,
+        vectors,
+        unit_width,
+    )
+    shape[tables.GROUP], shape[tables.CHUNKS] = group, chunks
+    shape[tables.PIECES] = chunks or -(-panels // group)
+    shape[tables.FIRST_LAYER] = shares_units
+    if chunks:
+        shape[tables.CHUNK_SIZE] = _place_chunk_gradients(layers, unit_width, dtype)
+        shape[tables.CHUNK_GRADIENTS] = places.take(chunks * int(shape[tables.CHUNK_SIZE]))
+    shape[tables.TARGETS] = places.take(panels * dims[-1] * width)
+    shape[tables.WEIGHTS] = places.take(panels * width) if weighted else -1
+    shape[tables.SCRATCH_SIZE] = aligned(max(block_size, lanes * lanes), dtype)
+    shape[tables.SCRATCH] = places.take(int(shape[tables.SCRATCH_SIZE]) * members)
+    shape[tables.LOSS], shape[tables.STATE_SIZE] = loss, layout.size
+    shape[tables.TILE] = tile_address(dtype)
+    shape[tables.PACKS] = bool((layers[:, tables.PACKED] >= 0).any())
     return Plan(shape, layers, blocks, places.size, macs)
 
 
@@ -192,33 +209,83 @@ def plan_forward(
     lanes = lane_count(dtype)
     dims = layout.layer_dims
     pairs = list(itertools.pairwise(dims))
-    vectors = 1 if examples <= lanes else 2
+    macs = examples * sum(n_in * n_out for n_in, n_out in pairs)
+    vectors = _panel_vectors(examples, lanes, macs, PANELS_WANTED)
     width = vectors * lanes
     panels = -(-examples // width)
-    group = min(GROUP_PANELS if layout.size * dtype.itemsize > GROUP_BYTES else 4, panels)
+    group = max(1, min(GROUP_PANELS, panels // PANELS_WANTED))
     places = _Places(dtype)
-    shape = np.zeros(step.SHAPE_FIELDS, np.int64)
-    layers = np.full((len(pairs), step.LAYER_FIELDS), -1, np.int64)
+    shape = np.zeros(tables.SHAPE_FIELDS, np.int64)
+    layers = np.full((len(pairs), tables.LAYER_FIELDS), -1, np.int64)
     value_panel = _padded(dims[0], lanes) * width
     values = places.take(members * group * value_panel)
     for i, (n_in, n_out) in enumerate(pairs):
         row = layers[i]
-        row[step.N_IN], row[step.N_OUT], row[step.CODE] = n_in, n_out, codes[i]
-        row[step.W], row[step.B] = layout.weights[i], layout.biases[i]
-        row[step.INPUT], row[step.INPUT_PANEL] = values, value_panel
+        row[tables.N_IN], row[tables.N_OUT], row[tables.CODE] = n_in, n_out, codes[i]
+        row[tables.W], row[tables.B] = layout.weights[i], layout.biases[i]
+        row[tables.INPUT], row[tables.INPUT_PANEL] = values, value_panel
         value_panel = _padded(n_out, lanes) * width
         values = places.take(members * group * value_panel)
-        row[step.OUTPUT], row[step.OUTPUT_PANEL] = values, value_panel
-        row[step.KEEP] = row[step.ONES] = 0
+        row[tables.OUTPUT], row[tables.OUTPUT_PANEL] = values, value_panel
+        row[tables.KEEP] = row[tables.ONES] = 0
         if _packs(n_in, n_out, examples, dtype):
-            row[step.PACKED] = places.take(n_in * n_out)
-    shape[step.LAYERS], shape[step.EXAMPLES], shape[step.PANELS] = len(pairs), examples, panels
-    shape[step.WIDTH], shape[step.VECTORS], shape[step.GROUP] = width, vectors, group
-    shape[step.PACKS] = bool((layers[:, step.PACKED] >= 0).any())
-    shape[step.SCRATCH_SIZE] = aligned(lanes * lanes, dtype)
-    shape[step.SCRATCH] = places.take(int(shape[step.SCRATCH_SIZE]) * members)
-    macs = examples * sum(n_in * n_out for n_in, n_out in pairs)
-    return Plan(shape, layers, np.zeros((1, step.BLOCK_FIELDS), np.int64), places.size, macs)
+            row[tables.PACKED] = places.take(n_in * n_out)
+    shape[tables.LAYERS], shape[tables.EXAMPLES], shape[tables.PANELS] = (
+        len(pairs),
+        examples,
+        panels,
+    )
+    shape[tables.WIDTH], shape[tables.VECTORS], shape[tables.GROUP] = width, vectors, group
+    shape[tables.PIECES] = -(-panels // group)
+    shape[tables.PACKS] = bool((layers[:, tables.PACKED] >= 0).any())
+    shape[tables.TILE] = tile_address(dtype)
+    shape[tables.SCRATCH_SIZE] = aligned(lanes * lanes, dtype)
+    shape[tables.SCRATCH] = places.take(int(shape[tables.SCRATCH_SIZE]) * members)
+    return Plan(shape, layers, np.zeros((1, tables.BLOCK_FIELDS), np.int64), places.size, macs)
+
+
+def _group(panels: int, weight_bytes: int) -> int:
+    """Panels that pass a layer together: see GROUP_PANELS; not so many that a team has too few."""
+    if weight_bytes <= GROUP_BYTES:
+        return 1
+    return max(1, min(GROUP_PANELS, panels // PANELS_WANTED))
+
+
+def _chunks(panels: int) -> int:
+    """Chunks of panels with gradients of their own, 0 for none."""
+    return next((count for least, count in CHUNKS_OF_PANELS.items() if panels >= least), 0)
+
+
+def _chunk_group(dims: tuple[int, ...], width: int, dtype: np.dtype) -> int:
+    """Panels whose values, twice (as dW reads them, too), stay in the second-level cache."""
+    panel_bytes = 2 * sum(dims[1:]) * width * dtype.itemsize
+    return max(1, min(GROUP_PANELS, GROUP_BYTES // panel_bytes))
+
+
+def _place_chunk_gradients(layers: np.ndarray, unit_width: int, dtype: np.dtype) -> int:
+    """Write each layer's place in a chunk's gradients; returns the size of these."""
+    places = _Places(dtype)
+    for row in layers:
+        units = -(-int(row[tables.N_IN] + row[tables.ONES]) // unit_width)
+        row[tables.CHUNK_GRADIENT] = places.take(int(row[tables.N_OUT]) * (units * unit_width + 1))
+    return places.size
+
+
+def _shares_units(dims: tuple[int, ...], examples: int, dtype: np.dtype) -> bool:
+    """Whether the units of the first layer are shared out instead of the examples."""
+    if len(dims) < 3 or dims[0] * dims[1] * dtype.itemsize < FIRST_LAYER_BYTES:
+        return False
+    return dims[1] >= examples and not _packs(dims[0], dims[1], examples, dtype)
+
+
+def _panel_vectors(examples: int, lanes: int, multiply_adds: int, wanted: int) -> int:
+    """Vectors in a panel of examples: no wider than needed, and enough panels to share out."""
+    fitting = [vectors for vectors in TILE_WIDTHS if vectors * lanes >= examples]
+    widest = fitting[0] if fitting else TILE_VECTORS
+    if multiply_adds < NARROW_MULTIPLY_ADDS or examples <= 2 * lanes:
+        return widest
+    shared = [v for v in TILE_WIDTHS if -(-examples // (v * lanes)) >= wanted]
+    return min(widest, shared[-1] if shared else 1)
 
 
 def _packs(n_in: int, n_out: int, examples: int, dtype: np.dtype) -> bool:
@@ -232,24 +299,25 @@ def _padded(rows: int, lanes: int) -> int:
 
 
 def _weight_blocks(
-    pairs: list[tuple[int, int]], examples: int, unit_width: int
+    pairs: list[tuple[int, int]], examples: int, unit_width: int, shares_units: bool
 ) -> tuple[np.ndarray, int]:
     """The table of weight blocks with the work before each, and the largest block's elements."""
-    rows: list[tuple[int, ...]] = []
+    blocks: list[tuple[int, ...]] = []
     largest, work = 0, 0
     for layer, (n_in, n_out) in enumerate(pairs):
-        tiles, panels = -(-n_out // TILE_ROWS), -(-n_in // unit_width)
+        panels = -(-n_in // unit_width)
         wanted = min(BLOCKS_WANTED, n_in * n_out * examples // BLOCK_MULTIPLY_ADDS)
-        sizes = [(t, q) for t in BLOCK_TILES for q in BLOCK_PANELS]
-        t, q = next(
-            (s for s in sizes if -(-tiles // s[0]) * -(-panels // s[1]) >= wanted), sizes[-1]
+        # The first layer's units are updated by whom they are computed.
+        together = [UNITS_TOGETHER] if shares_units and layer == 0 else BLOCK_ROWS
+        sizes = [(rows, q) for rows in together for q in BLOCK_PANELS]
+        rows, q = next(
+            (s for s in sizes if -(-n_out // s[0]) * -(-panels // s[1]) >= wanted), sizes[-1]
         )
-        largest = max(largest, t * TILE_ROWS * (q * unit_width + 1))  # weights and biases
-        for panel in range(0, panels, q):
-            for tile in range(0, tiles, t):
-                tile_end, panel_end = min(tile + t, tiles), min(panel + q, panels)
-                rows.append((layer, tile, tile_end, panel, panel_end, work))
-                height = tile_end * n_out // tiles - tile * n_out // tiles
-                work += height * (panel_end - panel)
-    rows.append((0, 0, 0, 0, 0, work))
-    return np.array(rows, np.int64), largest
+        largest = max(largest, min(rows, n_out) * (q * unit_width + 1))  # weights and biases
+        # Row after row, as the first layer's units are shared out.
+        for row, panel in itertools.product(range(0, n_out, rows), range(0, panels, q)):
+            row_end, panel_end = min(row + rows, n_out), min(panel + q, panels)
+            blocks.append((layer, row, row_end, panel, panel_end, work))
+            work += (row_end - row) * (panel_end - panel)
+    blocks.append((0, 0, 0, 0, 0, work))
+    return np.array(blocks, np.int64), largest

@@ -18,7 +18,7 @@ from fastdnn import functional, reference
 from fastdnn.kernels.activations import ACTIVATIONS
 from fastdnn.kernels.losses import LOSSES
 from fastdnn.kernels.microkernels import TILE_ROWS
-from fastdnn.kernels.simd import lane_count
+from fastdnn.kernels.vectors import lane_count
 
 Array = NDArray[Any]
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]

@@ -20,7 +20,7 @@ import numba
 import numpy as np
 import pytest
 
-from fastdnn.kernels.simd import lane_count
+from fastdnn.kernels.vectors import lane_count
 
 JIT = not numba.config.DISABLE_JIT
 
@@ -89,7 +89,7 @@ def count_edges(dtype: str) -> list[int]:
 
 # --- buffers that notice --------------------------------------------------------------------------
 
-FENCE = 64  # elements on either side: more than a vector of two
+FENCE = 128  # elements on either side: more than a row of the widest tile
 
 
 class Fenced:

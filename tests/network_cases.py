@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -198,3 +198,27 @@ def assert_follows(net: fastdnn.DNN, history: fastdnn.History, run: ReferenceRun
     costs = np.array(history.cost).astype(net.dtype)
     assert_close(costs, np.array(run.history), factor=TRAJECTORY_FACTOR)
     assert_close(buffer_of(net), run.flat, factor=TRAJECTORY_FACTOR)
+
+
+def passing_by() -> tuple[fastdnn.DNN, Any, Any, tuple[Any, Any]]:
+    """A bias that goes to 2 while the validation wants 1: b = 2 - 2 * 0.8^t after t epochs of 0.2.
+
+    Its validation cost is lowest after three of them: b = 0.976.
+    """
+    net = fastdnn.DNN([1, 1], output_activation="identity", dtype="float64", init="small")
+    net.parameters["W1"][...] = 0
+    return net, [[0.0, 0.0]], [[2.0, 2.0]], ([[0.0]], [[1.0]])
+
+
+class Failure(Exception):
+    """What a callback raises."""
+
+
+def raise_at(epoch: int, error: BaseException) -> Callable[[fastdnn.History], None]:
+    """A callback that raises the error after this epoch."""
+
+    def callback(history: fastdnn.History) -> None:
+        if history.epochs == epoch + 1:
+            raise error
+
+    return callback

@@ -15,28 +15,28 @@ import numpy as np
 from kernel_cases import JIT, Allocator
 
 from fastdnn import optimizers, reference, workspace
-from fastdnn.kernels import step, updates
+from fastdnn.kernels import step, tables, updates
 from fastdnn.kernels.activations import ACTIVATIONS
 from fastdnn.kernels.losses import LOSSES
-from fastdnn.kernels.team import kernel_address, new_counters
+from fastdnn.kernels.team import RESULT, kernel_address, new_counters
 from fastdnn.kernels.team import launch as launch_team
 
 GAP = 64  # elements between regions of work
 MEMBERS = 4  # the largest team in tests
 
 # One table's column or entry for each kind of region that a plan hands out.
-LAYER_REGIONS = (step.UNITS, step.OUTPUT, step.ERROR, step.PACKED, step.PACKED_T)
-SHAPE_REGIONS = (step.TARGETS, step.WEIGHTS, step.SCRATCH)
+LAYER_REGIONS = (tables.UNITS, tables.OUTPUT, tables.ERROR, tables.PACKED, tables.PACKED_T)
+SHAPE_REGIONS = (tables.TARGETS, tables.WEIGHTS, tables.SCRATCH)
 
 
 def spaced_out(plan: workspace.Plan) -> list[slice]:
     """Move the regions of a plan's ``work`` apart; returns the gaps between and around them."""
     layers, shape = plan.layers, plan.shape
-    places = {int(layers[0, step.INPUT])}
+    places = {int(layers[0, tables.INPUT])}
     places |= {int(row[column]) for row in layers for column in LAYER_REGIONS}
     places |= {int(shape[entry]) for entry in SHAPE_REGIONS}
-    own = int(shape[step.SCRATCH_SIZE])
-    places |= {int(shape[step.SCRATCH]) + member * own for member in range(MEMBERS)}
+    own = int(shape[tables.SCRATCH_SIZE])
+    places |= {int(shape[tables.SCRATCH]) + member * own for member in range(MEMBERS)}
     old = sorted(places - {-1})
     moved, gaps, end = {-1: -1}, [], 0
     for place, following in zip(old, [*old[1:], plan.work_size], strict=True):
@@ -46,11 +46,11 @@ def spaced_out(plan: workspace.Plan) -> list[slice]:
     gaps.append(slice(end, end + GAP))
     plan.work_size = end + GAP
     for row in layers:
-        for column in (step.INPUT, *LAYER_REGIONS):
+        for column in (tables.INPUT, *LAYER_REGIONS):
             row[column] = moved[int(row[column])]
     for entry in SHAPE_REGIONS:
         shape[entry] = moved[int(shape[entry])]
-    shape[step.SCRATCH_SIZE] = own + GAP
+    shape[tables.SCRATCH_SIZE] = own + GAP
     return gaps
 
 
@@ -112,11 +112,11 @@ class Training:
             batch, MEMBERS, weighted=weighted,
         )  # fmt: skip
         self.gaps = spaced_out(self.plan)
-        self.plan.shape[step.CLIP] = clip_norm is not None
-        self.plan.layers[:-1, step.KEEP] = keep
+        self.plan.shape[tables.CLIP] = clip_norm is not None
+        self.plan.layers[:-1, tables.KEEP] = keep
         self.optimizer_name = optimizer
         self.optimizer = getattr(optimizers, OPTIMIZERS[optimizer])(**hyper) if optimizer else None
-        self.plan.shape[step.OPTIMIZER] = self.optimizer.code if optimizer else updates.GRADIENT
+        self.plan.shape[tables.OPTIMIZER] = self.optimizer.code if optimizer else updates.GRADIENT
         self.parameters = allocate(np.full(self.layout.size, np.nan, self.dtype))
         initial = reference.initialise_parameters_deep(net.dims, init="xavier", seed=4)
         stream = np.random.RandomState(8)
@@ -165,9 +165,9 @@ class Training:
         shape, dtype, count = self.plan.shape, self.dtype, len(starts)
         if strides is None:
             strides = (x.shape[1], 1, y.shape[1], 1)
-        shape[[step.X_ROW, step.X_COLUMN, step.Y_ROW, step.Y_COLUMN]] = strides
-        shape[step.ORDERED] = order is not None
-        shape[step.SEED], shape[step.FIRST_STEP] = 7, self.steps_done
+        shape[[tables.X_ROW, tables.X_COLUMN, tables.Y_ROW, tables.Y_COLUMN]] = strides
+        shape[tables.ORDERED] = order is not None
+        shape[tables.SEED], shape[tables.FIRST_STEP] = 7, self.steps_done
         coefficients = np.zeros(count * updates.COEFFICIENTS, dtype)
         if self.optimizer is not None:
             table = self.optimizer.coefficients(self.steps_done + 1, count, learning_rate, dtype)
@@ -211,15 +211,17 @@ OPTIMIZERS = {
 
 def launch(team: int | None, *arguments: Any) -> int:
     """Call the kernel alone, or from the parallel loop with exactly ``team`` threads."""
+    counters = new_counters()
     if team is None or not JIT:
-        return int(step.train_steps(0, new_counters(), 1, *arguments))
+        step.train_steps(0, counters, 1, *arguments)
+        return int(counters[RESULT])
     before = numba.get_num_threads()
     numba.set_num_threads(team)
     try:
-        address = kernel_address(step.train_steps, arguments)
-        return int(launch_team(address, new_counters(), team, arguments))
+        launch_team(kernel_address(step.train_steps, arguments), counters, team, arguments)
     finally:
         numba.set_num_threads(before)
+    return int(counters[RESULT])
 
 
 def exact_gradients(

@@ -22,7 +22,8 @@ from fastdnn import reference
 from fastdnn.kernels import activations
 from fastdnn.kernels.activations import ACTIVATIONS, LEAKY_SLOPE
 from fastdnn.kernels.jit import kernel
-from fastdnn.kernels.simd import lane_count, pointer
+from fastdnn.kernels.simd import pointer
+from fastdnn.kernels.vectors import lane_count
 
 pytestmark = pytest.mark.kernels
 

@@ -1,108 +1,34 @@
 """Bad input: every public call raises an error that names the argument, before compiled code runs.
 
-In this module compiled code is replaced by a function that fails, so what is refused has not been
-near a pointer, and nothing here needs a compiler.
+Compiled code is replaced by a function that fails, here and in the tests of bad settings and of
+random input, so what is refused has not been near a pointer, and nothing here needs a compiler.
 """
 
 from __future__ import annotations
 
-import copy
 import math
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pytest
-from network_cases import assert_same_bits
+from input_cases import (
+    CALLS_WITH_X,
+    CALLS_WITH_Y,
+    GOOD_X,
+    GOOD_Y,
+    N_X,
+    M,
+    Reached,
+    network,
+    refused,
+)
 
-import fastdnn
-from fastdnn import dispatch, engine
-from fastdnn.kernels import inference
-
-N_X, M = 4, 6
-
-
-class Reached(Exception):
-    """The arguments were accepted."""
-
-
-@pytest.fixture(autouse=True)
-def no_compiled_code(monkeypatch):
-    def run(*args: Any) -> None:
-        raise Reached
-
-    def forward_few(layers: Any, parameters: Any, scratch: Any, X: np.ndarray, out: Any) -> bool:
-        if np.isfinite(X).all():
-            raise Reached
-        return False  # it looks while it reads
-
-    monkeypatch.setattr(dispatch, "run_team", run)
-    monkeypatch.setattr(inference, "forward_few", forward_few)
-    monkeypatch.setattr(engine.Engine, "compile", lambda *args, **options: None)
-
-
-def network(kind: str = "binary") -> fastdnn.DNN:
-    n_y, output, loss = {
-        "binary": (1, "sigmoid", None),
-        "several": (3, "sigmoid", None),
-        "classes": (3, "softmax", None),
-        "regression": (2, "identity", None),
-    }[kind]
-    return fastdnn.DNN([N_X, 5, n_y], output_activation=output, loss=loss, dtype="float32")
-
-
-GOOD_X = np.random.default_rng(0).standard_normal((N_X, M))
-GOOD_Y = {
-    "binary": np.array([[0, 1, 1, 0, 1, 0]]),
-    "several": np.random.default_rng(1).integers(0, 2, (3, M)),
-    "classes": np.array([0, 1, 2, 0, 1, 2]),
-    "regression": np.random.default_rng(2).standard_normal((2, M)),
-}
-
-
-def good_Y(net: fastdnn.DNN) -> np.ndarray:
-    return next(Y for kind, Y in GOOD_Y.items() if network(kind).config() == net.config())
-
-
-Call = Callable[[fastdnn.DNN, Any, Any], Any]
-
-# Every call that takes X, and the name under which it knows it; X and Y; Y.
-CALLS_WITH_X: dict[str, tuple[Call, str]] = {
-    "forward": (lambda net, X, Y: net.forward(X), "X"),
-    "predict": (lambda net, X, Y: net.predict(X), "X"),
-    "evaluate": (lambda net, X, Y: net.evaluate(X, Y), "X"),
-    "gradients": (lambda net, X, Y: net.gradients(X, Y), "X"),
-    "train_step": (lambda net, X, Y: net.train_step(X, Y), "X"),
-    "fit": (lambda net, X, Y: net.fit(X, Y), "X"),
-    "fit batches": (lambda net, X, Y: net.fit(X, Y, batch_size=2), "X"),
-    "validation": (
-        lambda net, X, Y: net.fit(GOOD_X, good_Y(net), validation_data=(X, Y)),
-        "validation_data[0]",
-    ),
-}
-CALLS_WITH_Y: dict[str, tuple[Call, str]] = {
-    name: (call, "validation_data[1]" if name == "validation" else "Y")
-    for name, (call, _) in CALLS_WITH_X.items()
-    if name not in ("forward", "predict")
-}
+pytestmark = pytest.mark.usefixtures("no_compiled_code")
 
 each_call_with_X = pytest.mark.parametrize("call", CALLS_WITH_X)
 each_call_with_Y = pytest.mark.parametrize("call", CALLS_WITH_Y)
-
-
-def refused(
-    net: fastdnn.DNN, call: Callable[[], Any], error: type[Exception], message: str
-) -> None:
-    """The call raises exactly this kind of error, beginning so, and leaves the network alone."""
-    before = copy.deepcopy(net.parameters), net.history, net._step
-    with pytest.raises(error, match="^" + re.escape(message)) as caught:
-        call()
-    assert type(caught.value) is error
-    assert "\n" not in str(caught.value)
-    assert_same_bits(net.parameters, before[0])
-    assert (net.history, net._step) == before[1:]
 
 
 def few_examples(value: float) -> np.ndarray:
@@ -294,250 +220,3 @@ class TestY:
         function, name = CALLS_WITH_Y[call]
         net = network(kind)
         refused(net, lambda: function(net, GOOD_X, make()), error, name + message)
-
-
-# Arguments of fit beside X and Y: what is bad, error, beginning of the message.
-BAD_SETTINGS: list[tuple[dict[str, Any], type[Exception], str]] = [
-    ({"epochs": 0}, ValueError, "epochs is 0, expected a whole number >= 1"),
-    ({"epochs": -3}, ValueError, "epochs is -3"),
-    ({"epochs": 1e5}, TypeError, "epochs is 100000.0, expected a whole number >= 1"),
-    ({"epochs": True}, TypeError, "epochs is True"),
-    ({"epochs": None}, TypeError, "epochs is None"),
-    ({"epochs": "10"}, TypeError, "epochs is '10'"),
-    ({"batch_size": 0}, ValueError, "batch_size is 0"),
-    ({"batch_size": 2.0}, TypeError, "batch_size is 2.0"),
-    ({"batch_size": "all"}, TypeError, "batch_size is 'all'"),
-    ({"optimizer": "adm"}, ValueError, "optimizer is 'adm', expected one of sgd, "),
-    ({"optimizer": None}, TypeError, "optimizer is None, expected one of sgd, "),
-    ({"optimizer": fastdnn.optimizers.Adam}, TypeError, "optimizer is <class"),
-    ({"learning_rate": -0.1}, ValueError, "learning_rate is -0.1"),
-    ({"learning_rate": math.nan}, ValueError, "learning_rate is nan"),
-    ({"learning_rate": math.inf}, ValueError, "learning_rate is inf"),
-    ({"learning_rate": "fast"}, TypeError, "learning_rate is 'fast'"),
-    ({"learning_rate": [0.1]}, TypeError, "learning_rate is [0.1]"),
-    ({"learning_rate": 1j}, TypeError, "learning_rate is 1j"),
-    ({"learning_rate": 1e300}, ValueError, "learning_rate 1e+300 does not fit in float32"),
-    ({"schedule": "cosin"}, ValueError, "schedule is 'cosin'"),
-    ({"schedule": 5}, TypeError, "schedule is 5, expected one of constant, "),
-    ({"schedule": lambda epoch: -1}, ValueError, "schedule(0) is -1"),
-    ({"schedule": lambda epoch: math.nan}, ValueError, "schedule(0) is nan"),
-    ({"schedule": lambda epoch: "half"}, TypeError, "schedule(0) is 'half'"),
-    ({"weight_decay": -0.1}, ValueError, "weight_decay is -0.1"),
-    ({"weight_decay": math.nan}, ValueError, "weight_decay is nan"),
-    ({"weight_decay": "some"}, TypeError, "weight_decay is 'some'"),
-    ({"weight_decay": 1e300}, ValueError, "weight_decay 1e+300 does not fit in float32"),
-    ({"validation_data": GOOD_X}, TypeError, "validation_data is "),
-    ({"validation_data": (GOOD_X,)}, TypeError, "validation_data is "),
-    ({"validation_data": (GOOD_X, GOOD_Y["binary"], None)}, TypeError, "validation_data is "),
-    ({"validation_data": {"X": GOOD_X, "Y": 1}}, TypeError, "validation_data is "),
-    ({"validation_data": "XY"}, TypeError, "validation_data"),
-    ({"validation_data": 0.2}, TypeError, "validation_data is 0.2, expected a pair (X, Y)"),
-    ({"early_stopping": 3}, ValueError, "early_stopping needs validation_data=(X, Y)"),
-    (
-        {"early_stopping": 0, "validation_data": (GOOD_X, GOOD_Y["binary"])},
-        ValueError,
-        "early_stopping is 0",
-    ),
-    (
-        {"early_stopping": 2.5, "validation_data": (GOOD_X, GOOD_Y["binary"])},
-        TypeError,
-        "early_stopping is 2.5",
-    ),
-    ({"callbacks": 3}, TypeError, "callbacks is 3"),
-    ({"callbacks": print}, TypeError, "callbacks is <built-in function print>"),
-    ({"callbacks": [print, 3]}, TypeError, "callbacks[1] is 3"),
-    ({"n_threads": 0}, ValueError, "n_threads is 0"),
-    ({"n_threads": -1}, ValueError, "n_threads is -1"),
-    ({"n_threads": 1.0}, TypeError, "n_threads is 1.0"),
-    ({"n_threads": "all"}, TypeError, "n_threads is 'all'"),
-]
-
-
-def identified(settings: Any) -> str | None:
-    return (
-        ", ".join(f"{k}={str(v)[:12]!r}" for k, v in settings.items())
-        if isinstance(settings, dict)
-        else None
-    )
-
-
-class TestSettings:
-    @pytest.mark.parametrize(("settings", "error", "message"), BAD_SETTINGS, ids=identified)
-    def test_of_fit_are_refused(self, settings, error, message):
-        net = network()
-        settings = {"epochs": 2, **settings}
-        with pytest.raises(error, match="^" + re.escape(message)) as caught:
-            net.fit(GOOD_X, GOOD_Y["binary"], **settings)
-        assert type(caught.value) is error
-        assert_same_bits(net.parameters, network().parameters)
-
-    @pytest.mark.parametrize(
-        ("rate", "error"),
-        [(-1, ValueError), (math.nan, ValueError), ("0.1", TypeError), (None, TypeError)],
-    )
-    def test_of_train_step_are_refused(self, rate, error):
-        net = network()
-        refused(
-            net,
-            lambda: net.train_step(GOOD_X, GOOD_Y["binary"], learning_rate=rate),
-            error,
-            f"learning_rate is {rate!r}",
-        )
-
-    def test_unknown_arguments_are_refused(self):
-        with pytest.raises(TypeError, match="learning_rat"):
-            network().fit(GOOD_X, GOOD_Y["binary"], learning_rat=1)
-        with pytest.raises(TypeError, match="momentum"):
-            network().fit(GOOD_X, GOOD_Y["binary"], momentum=0.9)
-
-
-# --- random input ---------------------------------------------------------------------------------
-
-
-def strange_values(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Numbers of any type, most of them harmless."""
-    kinds = [
-        "f4",
-        "f8",
-        "f2",
-        ">f4",
-        ">f8",
-        "i1",
-        "i8",
-        "u1",
-        ">i4",
-        "u8",
-        "?",
-        "c8",
-        "O",
-        "U3",
-        "M8[s]",
-    ]
-    kind = kinds[rng.integers(len(kinds))] if rng.random() < 0.5 else "f8"
-    values = rng.standard_normal(shape) if kind in ("f8", ">f8") else rng.integers(0, 2, shape)
-    return np.asarray(values).astype(kind)
-
-
-def strange_layout(rng: np.random.Generator, values: np.ndarray) -> np.ndarray:
-    """The same values otherwise in memory."""
-    choice = rng.integers(7)
-    if choice == 1:
-        return np.asfortranarray(values)
-    if choice == 2 and values.ndim:
-        return np.repeat(values, 2, axis=-1)[..., ::2]
-    if choice == 3 and values.ndim:
-        return np.ascontiguousarray(values[::-1])[::-1]
-    if choice == 4:
-        values = values.copy()
-        values.flags.writeable = False
-    if choice == 5 and values.dtype.kind not in "OU":
-        return np.frombuffer(b"\0" + values.tobytes(), values.dtype, offset=1).reshape(values.shape)
-    if choice == 6 and values.shape and values.shape[-1] == 1:
-        return np.broadcast_to(values, (*values.shape[:-1], M))
-    return values
-
-
-def strange_array(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Something like an array of this shape; in half of all cases nearly so."""
-    sizes = list(shape)
-    if rng.random() < 0.3 and sizes:
-        axis = rng.integers(len(sizes))
-        sizes[axis] = int(rng.choice([0, 1, sizes[axis] - 1, sizes[axis] + 1, 50]))
-    if rng.random() < 0.1:
-        sizes.insert(rng.integers(len(sizes) + 1), 1)
-    if rng.random() < 0.1 and sizes:
-        sizes.pop()
-    if rng.random() < 0.1:
-        sizes.reverse()
-    values = strange_values(rng, tuple(sizes))
-    if rng.random() < 0.15 and values.size and values.dtype.kind == "f":
-        bad = [np.nan, np.inf, -np.inf, 1e300, 2.0, -1.0]
-        with np.errstate(over="ignore"):
-            values.flat[rng.integers(values.size)] = bad[rng.integers(len(bad))]
-    return strange_layout(rng, values)
-
-
-def is_numeric(array: np.ndarray) -> bool:
-    return array.dtype.kind in "biuf"
-
-
-def fits_X(X: np.ndarray) -> bool:
-    """Whether X is good, by the words of the specification."""
-    if not is_numeric(X) or X.ndim != 2 or X.shape[0] != N_X or X.shape[1] == 0:
-        return False
-    return bool(np.all(np.abs(X.astype(np.float64)) <= np.finfo(np.float32).max))
-
-
-def fits_Y(Y: np.ndarray, kind: str, m: int) -> bool:
-    """Whether Y is good for a network of this kind and m examples."""
-    n_y = network(kind).layer_dims[-1]
-    if not is_numeric(Y):
-        return False
-    values = Y.astype(np.float64)
-    if kind == "classes" and Y.shape == (m,):
-        return Y.dtype.kind in "biu" and bool(np.all((values >= 0) & (values < n_y)))
-    if Y.shape != (n_y, m) and not (n_y == 1 and Y.shape == (m,)):
-        return False
-    if kind == "regression":
-        return bool(np.all(np.abs(values) <= np.finfo(np.float32).max))
-    return bool(np.all((values >= 0) & (values <= 1)))
-
-
-def cases() -> Iterator[tuple[int, str, str, np.ndarray, np.ndarray]]:
-    rng = np.random.default_rng(2024)
-    kinds, calls = list(GOOD_Y), [name for name in CALLS_WITH_X if name != "validation"]
-    for number in range(600):
-        kind, call = kinds[rng.integers(len(kinds))], calls[rng.integers(len(calls))]
-        X, Y = GOOD_X, GOOD_Y[kind]
-        if rng.random() < 0.6:
-            X = strange_array(rng, X.shape)
-        if rng.random() < 0.6:
-            shape = (M,) if rng.random() < 0.3 else np.shape(Y)
-            Y = strange_array(rng, shape)
-        yield number, kind, call, X, Y
-
-
-class TestRandomInput:
-    def test_is_accepted_exactly_if_it_fits(self):
-        outcomes = {"accepted": 0, "X": 0, "Y": 0}
-        networks = {kind: network(kind) for kind in GOOD_Y}
-        for number, kind, call, X, Y in cases():
-            about = f"case {number}: {kind} {call} {X.dtype}{X.shape} {Y.dtype}{Y.shape}"
-            images = X.tobytes(), Y.tobytes()
-            expected = {"X"} if not fits_X(X) else set()
-            if call not in ("forward", "predict"):
-                m = X.shape[-1] if X.ndim else 0
-                if fits_X(X) and not fits_Y(Y, kind, m):
-                    expected = {"Y"}
-            try:
-                CALLS_WITH_X[call][0](networks[kind], X, Y)
-            except Reached:
-                got = set()
-            except (ValueError, TypeError) as error:
-                named = re.match(r"([XY])(\[\d+(, \d+)*\])? (is|has|does)\b", str(error))
-                got = {named[1] if named else str(error)}
-            assert got == expected, about
-            assert (X.tobytes(), Y.tobytes()) == images, about
-            outcomes[got.pop() if got else "accepted"] += 1
-        assert min(outcomes.values()) > 100, outcomes
-        for kind, net in networks.items():
-            assert_same_bits(net.parameters, network(kind).parameters)
-
-    def test_objects_of_all_kinds(self):
-        net = network()
-        things = [
-            Ellipsis, NotImplemented, print, int, type, memoryview(b"abcd"), bytearray(8), range(4),
-            slice(3), frozenset(), Exception("x"), np, np.float64, np.dtype("f4"), lambda: 0,
-            iter([1, 2]), {1: 2}.items(), 1 + 2j, 10**400, -(10**400), "", b"", (), {}, [[]],
-            [[], []], [None], [[None, 1.0]], [[1.0, "a"]], np.array("a"), np.zeros((), object),
-            np.void(b"abc"), np.datetime64("2020"), True, False, -0.0, math.nan,
-        ]  # fmt: skip
-        for thing in things:
-            for call, (function, name) in CALLS_WITH_X.items():
-                with pytest.raises((ValueError, TypeError)) as caught:
-                    function(net, thing, GOOD_Y["binary"])
-                assert str(caught.value).startswith(f"{name} "), (thing, call)
-            for call, (function, name) in CALLS_WITH_Y.items():
-                with pytest.raises((ValueError, TypeError)) as caught:
-                    function(net, GOOD_X, thing)
-                assert str(caught.value).startswith(f"{name} "), (thing, call)

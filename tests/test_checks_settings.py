@@ -1,19 +1,15 @@
-"""Checks of settings: names, sizes, counts and rates."""
+"""Checks of settings that are one name or one number."""
 
 import re
 from fractions import Fraction
 
 import numpy as np
 import pytest
+from check_cases import refuses
 
 from fastdnn import checks
 
 NAMES = ("identity", "relu", "sigmoid")
-
-
-def refuses(error, message, check, *args, **kwargs):
-    with pytest.raises(error, match="^" + re.escape(message)):
-        check(*args, **kwargs)
 
 
 class TestNames:
@@ -36,62 +32,8 @@ class TestNames:
         with pytest.raises(error, match="^" + re.escape(message) + "$"):
             checks.choice("activation", value, NAMES)
 
-    @pytest.mark.parametrize(
-        ("value", "n_hidden", "expected"),
-        [
-            ("relu", 0, ()),
-            ("relu", 2, ("relu", "relu")),
-            (["relu", "sigmoid"], 2, ("relu", "sigmoid")),
-            ((), 0, ()),
-        ],
-    )
-    def test_hidden_activations(self, value, n_hidden, expected):
-        assert checks.hidden_activations(value, n_hidden, NAMES) == expected
-
-    @pytest.mark.parametrize(
-        ("value", "error", "message"),
-        [
-            ("reul", ValueError, "hidden_activation is 'reul', expected one of"),
-            (["relu"], ValueError, "hidden_activation has 1 names, expected 2 (or one for all)"),
-            (["relu", "tan"], ValueError, "hidden_activation[1] is 'tan', expected one of"),
-            (["relu", 3], TypeError, "hidden_activation[1] is 3, expected one of"),
-            (
-                None,
-                TypeError,
-                "hidden_activation is None, expected a name or one name per hidden la",
-            ),
-        ],
-    )
-    def test_hidden_activations_refuses(self, value, error, message):
-        refuses(error, message, checks.hidden_activations, value, 2, NAMES)
-
 
 class TestNumbers:
-    @pytest.mark.parametrize("value", [[5, 4, 1], (5, 4, 1), np.array([5, 4, 1]), iter([5, 4, 1])])
-    def test_layer_dims(self, value):
-        dims = checks.layer_dims(value)
-        assert dims == (5, 4, 1)
-        assert all(type(n) is int for n in dims)
-
-    @pytest.mark.parametrize(
-        ("value", "error", "message"),
-        [
-            ([], ValueError, "layer_dims is [], expected at least two sizes (n_x, ..., n_y)"),
-            ([5], ValueError, "layer_dims is [5], expected at least two sizes"),
-            ([5, 0, 1], ValueError, "layer_dims[1] is 0, expected a whole number >= 1"),
-            ([5, -2, 1], ValueError, "layer_dims[1] is -2, expected a whole number >= 1"),
-            ([5, 4.0, 1], TypeError, "layer_dims[1] is 4.0, expected a whole number >= 1"),
-            ([5, True, 1], TypeError, "layer_dims[1] is True, expected a whole number >= 1"),
-            ([5, [4], 1], TypeError, "layer_dims[1] is [4], expected a whole number >= 1"),
-            ("54", TypeError, "layer_dims[0] is '5', expected a whole number >= 1"),
-            (7, TypeError, "layer_dims is 7, expected layer sizes (n_x, ..., n_y)"),
-            (np.array(7), TypeError, "layer_dims is array(7), expected layer sizes"),
-            (None, TypeError, "layer_dims is None, expected layer sizes"),
-        ],
-    )
-    def test_layer_dims_refuses(self, value, error, message):
-        refuses(error, message, checks.layer_dims, value)
-
     @pytest.mark.parametrize(
         ("value", "at_least"), [(1, 1), (np.int8(3), 1), (np.uint64(2**63), 1), (0, 0), (10**30, 1)]
     )
@@ -190,9 +132,3 @@ class TestNumbers:
         assert checks.real_number("x", good, **bounds) == good
         with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
             checks.real_number("x", bad, **bounds)
-
-
-def test_a_message_stays_short_however_long_the_value():
-    with pytest.raises(ValueError, match="expected at least two sizes") as caught:
-        checks.layer_dims(["x" * 1000])
-    assert len(str(caught.value)) < 200

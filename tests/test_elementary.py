@@ -8,17 +8,9 @@ from kernel_cases import DTYPES, JIT, assert_same, count_edges, each_dtype, fenc
 
 from fastdnn.kernels import elementary
 from fastdnn.kernels.jit import kernel
-from fastdnn.kernels.simd import (
-    at,
-    get,
-    lane_count,
-    lanes,
-    load_up_to,
-    pointer,
-    put,
-    store_up_to,
-)
+from fastdnn.kernels.simd import at, get, lanes, load_up_to, pointer, put, store_up_to
 from fastdnn.kernels.target import TARGET
+from fastdnn.kernels.vectors import lane_count
 
 pytestmark = pytest.mark.kernels
 

@@ -26,9 +26,11 @@ from fastdnn.functional.products import Plan, activated_product, plan, product
 from fastdnn.kernels import gemm
 from fastdnn.kernels.activations import ACTIVATIONS
 from fastdnn.kernels.jit import kernel
-from fastdnn.kernels.microkernels import TILE_ROWS
+from fastdnn.kernels.microkernels import TILE_ROWS, TILE_VECTORS
 from fastdnn.kernels.packing import pack_lines
-from fastdnn.kernels.simd import lane_count, pointer
+from fastdnn.kernels.simd import pointer
+from fastdnn.kernels.team import ARRIVALS, new_counters
+from fastdnn.kernels.vectors import lane_count
 
 pytestmark = pytest.mark.kernels
 
@@ -44,24 +46,29 @@ LAYOUTS = {
 def shapes(dtype):
     """(m, k, n) around tiles, vectors, panels, the few-lines threshold, and runs of k."""
     lanes, few = lane_count(dtype), gemm.FEW
+    width = gemm.panel_width(dtype)
     if not JIT:
-        return [(1, 1, 1), (few + 1, 3, lanes + 1), (TILE_ROWS + 1, lanes + 1, 2 * lanes + 1)]
+        return [(1, 1, 1), (few + 1, 3, lanes + 1), (TILE_ROWS + 1, lanes + 1, width + 1)]
     m = edges(few, TILE_ROWS)
-    n = edges(few, lanes, 2 * lanes)
-    return [*itertools.product(m, (1, lanes + 1), n), *LONG]
+    n = edges(few, *(vectors * lanes for vectors in range(1, TILE_VECTORS + 2)), 2 * width)
+    return [*itertools.product(m, (1, lanes + 1), n), *long_shapes(dtype)]
 
 
-# Beyond one run of k, one span of runs, one group of panels, one group of tiles.
-LONG = [
-    (TILE_ROWS + 1, gemm.K_RUN - 1, 40),
-    (3, gemm.K_RUN + 1, 40),
-    (40, gemm.K_RUN, 5),
-    (17, 2 * gemm.K_RUN + 5, 33),
-    (5, gemm.K_SPAN + 7, 37),
-    (2, gemm.DOT_RUN + 9, 3),
-    (3, gemm.K_RUN + 1, 16 * (2 * gemm.GROUP_PANELS) + 3),
-    (40 * TILE_ROWS, gemm.K_RUN + 1, 35),
-]
+def long_shapes(dtype):
+    """Beyond one run of k, one run of scalar products, one group of panels, many tiles."""
+    lanes, width = lane_count(dtype), gemm.panel_width(dtype)
+    return [
+        (TILE_ROWS + 1, gemm.K_RUN - 1, 40),
+        (3, gemm.K_RUN + 1, 40),
+        (40, gemm.K_RUN, 5),
+        (17, 2 * gemm.K_RUN + 5, 33),
+        (5, 4 * gemm.K_RUN + 7, width + 1),
+        (2, gemm.DOT_RUN + 9, 3),
+        (5, 3, width * gemm.GROUP_PANELS),
+        (3, gemm.K_RUN + 1, width * gemm.GROUP_PANELS + 3),
+        (TILE_ROWS + 2, lanes, 2 * width * gemm.GROUP_PANELS + lanes),
+        (40 * TILE_ROWS, gemm.K_RUN + 1, width + 3),
+    ]
 
 
 def drawn(m, k, n, dtype, seed=0):
@@ -74,21 +81,27 @@ def exact(left, right):
 
 
 def forced(monkeypatch, **choices):
-    """Plans with some choices made for them."""
-    sizes = gemm.own_sizes
+    """Plans with some choices made for them; returns the list of the plans that were made.
+
+    Scalar products have no choices, and a right operand without contiguous rows is always packed.
+    """
+    taken = []
 
     def planned(m, n, k, lines_left, lines_right, rows_right, dtype):
         usual = plan(m, n, k, lines_left, lines_right, rows_right, dtype)
         if usual.dots:
+            taken.append(usual)
             return usual
         packs_left = choices.get("packs_left", usual.packs_left)
         packs_right = choices.get("packs_right", usual.packs_right) or not rows_right
-        tiles = max(usual.tiles, choices.get("tiles", 0))
-        left_size = gemm.packed_left_size(tiles, k, dtype) if packs_left else 0
-        own = sizes(-(-n // gemm.panel_width(dtype)), k, packs_right, dtype)
-        return Plan(tiles, packs_left, packs_right, False, left_size, *own[:2], sum(own))
+        height = min(choices.get("height", usual.height), m)
+        left_size = m * k if packs_left else 0
+        sizes = gemm.own_sizes(-(-n // gemm.panel_width(dtype)), k, packs_right, dtype)
+        taken.append(Plan(height, packs_left, packs_right, False, left_size, *sizes))
+        return taken[-1]
 
     monkeypatch.setattr(products, "plan", planned)
+    return taken
 
 
 def force_team(monkeypatch, team):
@@ -166,39 +179,137 @@ def test_unaligned_strides_are_copied():
 @pytest.mark.parametrize("packs_left", [False, True])
 @pytest.mark.parametrize("packs_right", [False, True])
 def test_every_road_gives_the_same_bits(packs_left, packs_right, dtype, monkeypatch):
-    """Packing and the number of tiles change where numbers are read, not what is computed."""
-    cases = [(15, 17, 33), (40, 5, 70), (30, gemm.K_RUN + 3, 65), (6, gemm.K_SPAN + 1, 40)]
+    """Packing and the height of tiles change where numbers are read, not what is computed."""
+    width, few = gemm.panel_width(dtype), gemm.FEW
+    cases = [
+        (15, 17, 33),
+        (40, 5, width + 6),
+        (30, gemm.K_RUN + 3, 65),
+        (few + 2, 4 * gemm.K_RUN + 1, 2 * width),
+        (TILE_ROWS + 1, 9, width * (gemm.GROUP_PANELS + 1) + 1),
+    ]
     for (m, k, n), left_layout, right_layout in itertools.product(
         cases, ("rows", "columns", "strided"), ("rows", "columns", "strided")
     ):
         left, right = drawn(m, k, n, dtype)
         expected = product(left, right)
-        with monkeypatch.context() as patch:
-            tiles = -(-m // 5)
-            forced(patch, packs_left=packs_left, packs_right=packs_right, tiles=tiles)
-            out = product(LAYOUTS[left_layout](left), LAYOUTS[right_layout](right))
-        assert_same(out, expected)
+        given = LAYOUTS[left_layout](left), LAYOUTS[right_layout](right)
+        for height in {1, TILE_ROWS - 1, TILE_ROWS}:
+            with monkeypatch.context() as patch:
+                taken = forced(patch, packs_left=packs_left, packs_right=packs_right, height=height)
+                assert_same(product(*given), expected)
+            (road,) = taken
+            assert (road.height, road.packs_left) == (height, packs_left)
+            assert road.packs_right == (packs_right or right_layout != "rows")
+
+
+def test_another_order_of_the_sum_gives_other_bits():
+    """The numbers of these tests would show a chain of multiply-adds that is cut elsewhere."""
+    for dtype in ("float32", "float64"):
+        left, right = drawn(15, 17, 33, dtype)
+        assert (product(left, right) != product(left[:, ::-1], right[::-1])).any()
+
+
+def team_cases(dtype):
+    """Shares that end within a panel, within a group of panels, and members without any."""
+    width = gemm.panel_width(dtype)
+    cases = [(1, 1, 1), (15, 17, 33), (40, 5, 3), (2, 100, 50)]
+    if not JIT:
+        return cases[:2]
+    return [
+        *cases,
+        (100, gemm.K_RUN + 3, 100),
+        (2 * TILE_ROWS + 1, 20, width * (gemm.GROUP_PANELS + 1) + 5),
+        (TILE_ROWS, gemm.K_RUN + 1, 3 * width),
+    ]
 
 
 @each_team
 @each_dtype
 def test_any_team_gives_the_same_bits(team, dtype, monkeypatch):
-    cases = [(1, 1, 1), (15, 17, 33), (40, 5, 3), (2, 100, 50), (100, gemm.K_RUN + 3, 100)]
-    for m, k, n in cases if JIT else cases[:2]:
+    for m, k, n in team_cases(dtype):
         left, right = drawn(m, k, n, dtype)
         expected = product(left, right)
-        for packs in (False, True):
+        for packs_left, packs_right in itertools.product((False, True), repeat=2):
             with monkeypatch.context() as patch:
-                forced(patch, packs_left=packs, packs_right=packs)
+                forced(patch, packs_left=packs_left, packs_right=packs_right)
                 force_team(patch, team)
                 assert_same(product(left, right), expected)
+
+
+class OneByOne:
+    """Stands in for `call`: the members one after the other, each with buffers of its own.
+
+    Nobody waits at a meeting. What a member packs of the left operand is handed on, and all members
+    run again once it is complete: then what each wrote must be all of ``out``, every element once,
+    and nothing in ``work`` but what all share and its own part.
+    """
+
+    def __init__(self, team, taken):
+        self.team, self.taken = team, taken
+
+    def __call__(self, kernel, team, address, out, values, left, right, bias, work, *args):
+        assert team == self.team
+        road = self.taken[-1]
+        shared = np.full(road.left_size, np.nan, out.dtype)
+        for _ in range(2):
+            written = np.zeros(out.size, int)
+            for member in range(team):
+                self.run(kernel, member, road, shared, written, address, out, values, left, right,
+                         bias, work.size, *args)  # fmt: skip
+        assert (written == 1).all()
+
+    def run(
+        self, kernel, member, road, shared, written, address, out, values, left, right, bias,
+        work_size, *args,
+    ):  # fmt: skip
+        target, activated = np.full_like(out, np.nan), np.full_like(values, np.nan)
+        work = np.full(work_size, np.nan, out.dtype)
+        work[: shared.size] = shared
+        counters = new_counters()
+        counters[ARRIVALS] = self.team
+        with np.errstate(all="ignore"):  # of a left operand that is not complete yet
+            kernel(member, counters, self.team, address, target, activated, left, right,
+                   bias, work, *args)  # fmt: skip
+        own_size = road.panels_size + road.own_size
+        own = slice(road.left_size + member * own_size, road.left_size + (member + 1) * own_size)
+        shared[:] = work[: shared.size]
+        work[: shared.size] = work[own] = np.nan
+        assert np.isnan(work).all()
+        part = ~np.isnan(target)
+        np.testing.assert_array_equal(np.isnan(activated), ~part)
+        out[part], values[part] = target[part], activated[part]
+        written += part
+
+
+@each_dtype
+@pytest.mark.parametrize("team", [1, 2, 3, 5])
+def test_members_write_what_is_theirs(team, dtype, monkeypatch):
+    """Every element of the result by one member, every member in its own part of ``work``."""
+    force_team(monkeypatch, team)
+    for m, k, n in team_cases(dtype):
+        left, right = drawn(m, k, n, dtype)
+        left = LAYOUTS["columns"](left)
+        bias = np.linspace(-1, 1, m, dtype=dtype).reshape(m, 1)
+        for packs_left, packs_right in itertools.product((False, True), repeat=2):
+            with monkeypatch.context() as patch:
+                taken = forced(patch, packs_left=packs_left, packs_right=packs_right)
+                patch.setattr(products, "call", OneByOne(team, taken))
+                Z, A = activated_product(left, right, bias, ACTIVATIONS["leaky_relu"].code)
+                assert len(taken) == 1
+                assert_close(Z, exact(left, right) + bias)
+                assert_close(A, reference.leaky_relu(Z.astype(np.float64))[0])
 
 
 @each_dtype
 @pytest.mark.parametrize("name", [name for name in ACTIVATIONS if ACTIVATIONS[name].elementwise])
 def test_bias_scale_and_activation(name, dtype):
     """In one pass, on tiles inside, at the edge, beyond one run of k, and as scalar products."""
-    cases = (15, 3, 32), (15, 3, 35), (9, gemm.K_RUN + 2, 20), (9, gemm.K_SPAN + 2, 20)
+    width = gemm.panel_width(dtype)
+    cases = (
+        (15, 3, 2 * width), (15, 3, width + 3), (9, gemm.K_RUN + 2, 20),
+        (9, 2 * gemm.K_RUN + 2, width), (5, gemm.K_RUN, width - 1),
+    )  # fmt: skip
     for m, k, n in (*cases, (20, 7, 1), (20, 7, 3), (1, 7, 20)) if JIT else ((3, 2, 5), (5, 3, 2)):
         left, right = drawn(m, k, n, dtype, seed=1)
         left /= np.sqrt(k, dtype=dtype)
@@ -226,6 +337,32 @@ def test_plans_choose_every_road():
     assert not plan(1, 500, 500, True, False, True, double).dots
 
 
+@each_dtype
+def test_both_sides_of_a_plans_thresholds(dtype):
+    dtype = np.dtype(dtype)
+    width, few = gemm.panel_width(dtype), gemm.FEW
+
+    def planned(m, n, k=100, rows_right=True):
+        return plan(m, n, k, True, not rows_right, rows_right, dtype)
+
+    panels, tiles = products.PACK_LEFT_PANELS, products.PACK_RIGHT_TILES
+    assert not planned(50, (panels - 1) * width).packs_left
+    assert planned(50, (panels - 1) * width + 1).packs_left
+    assert not planned((tiles - 1) * TILE_ROWS, 50).packs_right
+    assert planned((tiles - 1) * TILE_ROWS + 1, 50).packs_right
+    assert planned(few, 50, rows_right=False).dots
+    assert not planned(few + 1, 50, rows_right=False).dots
+    assert planned(50, few).dots and not planned(50, few + 1).dots
+    # memory for what is packed, and no more tiles than their rows need
+    for m, n in itertools.product((few + 1, 50, 1000), (few + 1, 1000)):
+        how = planned(m, n)
+        assert -(-m // how.height) == -(-m // TILE_ROWS) and how.height <= TILE_ROWS
+        assert (how.left_size >= m * 100) if how.packs_left else (how.left_size == 0)
+        panels_held = min(-(-n // width), gemm.GROUP_PANELS) if how.packs_right else 1
+        assert how.panels_size >= panels_held * width * 100
+        assert how.own_size >= how.height * width
+
+
 # --- buffers ---------------------------------------------------------------------------------
 
 
@@ -235,11 +372,11 @@ class Surrounded:
     def __init__(self, allocate):
         self.allocate = allocate
 
-    def __call__(self, serial, parallel, team, out, values, *args):
+    def __call__(self, kernel, team, address, out, values, *args):
         given = [self.allocate(a) if isinstance(a, np.ndarray) else a for a in args]
         target = self.allocate(out)
         activated = target if values is out else self.allocate(values)
-        call(serial, parallel, team, target, activated, *given)
+        call(kernel, team, address, target, activated, *given)
         out[...], values[...] = target, activated
 
 
@@ -248,9 +385,15 @@ def surrounded_products(allocate, dtype, team=1):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(products, "call", Surrounded(allocate))
         force_team(patch, team)
-        cases = [(1, 1, 1), (3, 5, 7), (15, 33, 33), (20, 9, 2), (3, 9, 20), (6, 400, 70)]
-        for (m, k, n), packs in itertools.product(cases if JIT else cases[:2], (False, True)):
-            forced(patch, packs_left=packs, packs_right=packs)
+        width = gemm.panel_width(dtype)
+        cases = [
+            (1, 1, 1), (5, 5, 7), (15, 33, 33), (20, 9, 2), (3, 9, 20), (6, 400, width + 6),
+            (TILE_ROWS + 1, 7, width), (5, 3, width * (gemm.GROUP_PANELS + 1) - 1),
+        ]  # fmt: skip
+        for (m, k, n), packs_left, packs_right in itertools.product(
+            cases if JIT else cases[:2], (False, True), (False, True)
+        ):
+            forced(patch, packs_left=packs_left, packs_right=packs_right)
             left, right = drawn(m, k, n, dtype)
             bias = np.ones((m, 1), dtype)
             for left_layout, right_layout in itertools.product(("rows", "columns"), repeat=2):
@@ -297,8 +440,11 @@ def pack(
 def test_pack_lines(road, dtype):
     """Every element where the formula says, zeros beyond the last line, nothing beyond a slot."""
     lanes = lane_count(dtype)
-    width = 2 * lanes
-    for per_block, lines, k_count in ((width, 1, 1), (width, width + 3, lanes + 1), (5, 12, 3)):
+    width = gemm.panel_width(dtype)
+    for per_block, lines, k_count in (
+        (width, 1, 1), (width, width + 3, lanes + 1), (width, 2 * width, 2 * lanes),
+        (width, width - 1, lanes - 1), (5, 12, 3),
+    ):  # fmt: skip
         blocks = -(-lines // per_block)
         strides = {
             "neighbours": (1, lines + 1),

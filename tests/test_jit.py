@@ -17,7 +17,7 @@ import pytest
 
 import fastdnn
 from fastdnn.kernels import jit
-from fastdnn.kernels.simd import lane_count
+from fastdnn.kernels.vectors import lane_count
 
 pytestmark = [pytest.mark.kernels, pytest.mark.needs_jit]
 slow = pytest.mark.slow  # every test with processes of its own
@@ -28,7 +28,7 @@ LANES = lane_count("float32")
 PROBE = """
 from fastdnn.kernels.activations import LEAKY_RELU, activate_run
 from fastdnn.kernels.jit import kernel
-from fastdnn.kernels.simd import load, pointer, sum_lanes
+from fastdnn.kernels.simd import (load, pointer, sum_lanes)
 
 @kernel
 def probe(out, a):
@@ -359,7 +359,7 @@ def plus(x, n):
     return x + n
 
 
-@jit.kernel
+@jit.stage  # not cached: from a cache the routine would not be compiled at all
 def with_constants(x):
     return plus(x, 1) + plus(x, 2) + plus(x, n=3)
 

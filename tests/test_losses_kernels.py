@@ -21,7 +21,8 @@ from fastdnn import reference
 from fastdnn.kernels.activations import ACTIVATIONS
 from fastdnn.kernels.jit import kernel
 from fastdnn.kernels.losses import LOSSES, output_error
-from fastdnn.kernels.simd import lane_count, pointer
+from fastdnn.kernels.simd import pointer
+from fastdnn.kernels.vectors import lane_count
 
 pytestmark = pytest.mark.kernels
 

@@ -19,6 +19,7 @@ from kernel_cases import (
     run_python,
 )
 
+from fastdnn.kernels import microkernels
 from fastdnn.kernels.jit import kernel
 from fastdnn.kernels.microkernels import (
     ADD,
@@ -26,9 +27,13 @@ from fastdnn.kernels.microkernels import (
     SET_BIAS,
     TILE_ROWS,
     TILE_VECTORS,
+    TILE_WIDTHS,
     multiply_tile,
+    tile_address,
 )
-from fastdnn.kernels.simd import lane_count, pointer
+from fastdnn.kernels.simd import pointer
+from fastdnn.kernels.target import TARGET
+from fastdnn.kernels.vectors import lane_count
 
 pytestmark = pytest.mark.kernels
 
@@ -38,11 +43,12 @@ each_mode = pytest.mark.parametrize("mode", MODES, ids=["set", "add", "bias"])
 
 @kernel
 def tile(
-    rows, vectors, out, out_stride, left, left_row, left_k, left_block,
+    address, rows, vectors, out, out_stride, left, left_row, left_k, left_block,
     right, right_k, k_count, blocks, mode, scale, bias,
 ):  # fmt: skip
     multiply_tile(
-        rows, vectors, pointer(out, 0), out_stride, pointer(left, 0), left_row, left_k, left_block,
+        address, rows, vectors, pointer(out, 0), out_stride,
+        pointer(left, 0), left_row, left_k, left_block,
         pointer(right, 0), right_k, k_count, blocks, mode, scale, pointer(bias, 0),
     )  # fmt: skip
 
@@ -92,7 +98,7 @@ class Tile:
         rows, vectors, k_count, blocks = self.shape
         out = allocate(self.out)
         tile(
-            rows, vectors, out, self.out_stride,
+            tile_address(out.dtype), rows, vectors, out, self.out_stride,
             allocate(self.left), self.left_row, self.left_k, self.left_block,
             allocate(self.right), self.right_k, k_count, blocks,
             self.mode, out.dtype.type(self.scale), allocate(self.bias),
@@ -110,10 +116,20 @@ def integers(*shape):
     return np.random.RandomState(5).randint(-8, 9, shape)
 
 
+# The largest tile of each width.
+LARGEST = [(TARGET.tile_rows(vectors), vectors) for vectors in TILE_WIDTHS]
+each_width = pytest.mark.parametrize(
+    ("rows", "vectors"), LARGEST, ids=[f"{rows}x{vectors}" for rows, vectors in LARGEST]
+)
+
+
 def tile_shapes():
     """Every (rows, vectors) where that is quick, the edges where it is plain Python."""
-    rows = range(1, TILE_ROWS + 1) if JIT else (1, 2, TILE_ROWS)
-    return list(product(rows, range(1, TILE_VECTORS + 1)))
+    return [
+        (rows, vectors)
+        for most, vectors in LARGEST
+        for rows in (range(1, most + 1) if JIT else (1, 2, most))
+    ]
 
 
 @each_dtype
@@ -128,36 +144,52 @@ def test_every_tile_shape(dtype, mode, k_first):
 
 
 @each_dtype
+@each_width
 @each_mode
-def test_gaps_between_rows_and_blocks(dtype, mode):
+def test_gaps_between_rows_and_blocks(dtype, mode, rows, vectors):
     """Strides larger than what they step over: neither read into nor written to."""
     gaps = [{}, {"out_gap": 3}, {"right_gap": 5}, {"left_gap": 2}, {"block_gap": 7}]
     gaps.append({name: 1 for gap in gaps for name in gap})
     for gap, blocks, k_first in product(gaps, (1, 2, 5), (True, False)):
-        case = Tile(dtype, min(5, TILE_ROWS), 2, 4, blocks, mode=mode, k_first=k_first,
+        case = Tile(dtype, rows, vectors, 4, blocks, mode=mode, k_first=k_first,
                     draw=integers, **gap)  # fmt: skip
         with fenced() as allocate:
             assert_same(case.run(allocate), case.expected.astype(dtype))
 
 
 @each_dtype
+@each_width
+@each_mode
+def test_lengths_around_those_that_fetch_out_early(dtype, mode, rows, vectors):
+    """The lines of ``out`` are asked for before a long loop over k, in all blocks together."""
+    for k_count in edges(microkernels._FETCH_FROM_K):
+        for blocks in (1, 3):
+            case = Tile(dtype, rows, vectors, k_count, blocks, mode=mode, out_gap=9, draw=integers)
+            with fenced() as allocate:
+                assert_same(case.run(allocate), case.expected.astype(dtype))
+
+
+@each_dtype
+@each_width
 @each_mode
 @pytest.mark.parametrize("scale", [1.0, -0.1, 0.0])
-def test_scale_applies_to_the_product_only(dtype, mode, scale):
-    case = Tile(dtype, TILE_ROWS, 2, 9, mode=mode, scale=scale)
+def test_scale_applies_to_the_product_only(dtype, mode, scale, rows, vectors):
+    case = Tile(dtype, rows, vectors, 9, mode=mode, scale=scale)
     assert_close(case.run(Fenced()), case.expected)
 
 
 @each_dtype
+@each_width
 @pytest.mark.parametrize("k_count", [256, 1000])
-def test_rounding_over_long_sums(dtype, k_count):
-    case = Tile(dtype, TILE_ROWS, 2, k_count)
+def test_rounding_over_long_sums(dtype, k_count, rows, vectors):
+    case = Tile(dtype, rows, vectors, k_count)
     assert_close(case.run(Fenced()), case.expected)
 
 
 @each_dtype
-def test_the_tolerance_sees_one_product_missing(dtype):
-    case = Tile(dtype, TILE_ROWS, 2, 256)
+@each_width
+def test_the_tolerance_sees_one_product_missing(dtype, rows, vectors):
+    case = Tile(dtype, rows, vectors, 256)
     assert_close(case.run(Fenced()), case.expected)
     case.left[0] = 0.0
     computed = case.run(Fenced())
@@ -165,39 +197,93 @@ def test_the_tolerance_sees_one_product_missing(dtype):
         assert_close(computed, case.expected)
 
 
+def by_tiles(left, right, height, vectors, blocks=1):
+    """left @ right by tiles of one shape, the last ones lower; k in ``blocks`` blocks."""
+    (m, k), n = left.shape, right.shape[1]
+    out = np.full(m * n, np.nan, left.dtype)
+    left, right, width = left.ravel(), right.ravel(), vectors * lane_count(left.dtype)
+    one = left.dtype.type(1)
+    for i, j in product(range(0, m, height), range(0, n, width)):
+        tile(
+            tile_address(left.dtype), min(height, m - i), vectors, out[i * n + j :], n,
+            left[i * k :], k, 1, k // blocks, right[j:], n, k // blocks, blocks, SET, one, out,
+        )  # fmt: skip
+    return out.reshape(m, n)
+
+
 @each_dtype
 @pytest.mark.needs_jit
 def test_bits_do_not_depend_on_the_tile(dtype):
     """An element is one chain of multiply-adds: the same in a tile of any shape and any blocks."""
-    lane, depth = lane_count(dtype), 24
-    whole = Tile(dtype, TILE_ROWS, 2, depth)
-    expected = whole.run(Fenced())
+    stream, depth = np.random.RandomState(3), 24
+    left = stream.randn(2 * max(LARGEST)[0] + 1, depth).astype(dtype)
+    right = stream.randn(depth, TILE_VECTORS * lane_count(dtype)).astype(dtype)
+    expected = by_tiles(left, right, 1, 1)
+    assert_close(expected, left.astype(np.float64) @ right.astype(np.float64))
     for rows, vectors in tile_shapes():
-        part = Tile(dtype, TILE_ROWS, 2, depth)
-        part.shape, part.expected = (
-            (rows, vectors, depth, 1),
-            part.expected[:rows, : vectors * lane],
-        )
-        out = part.out.reshape(TILE_ROWS, -1)
-        out[rows:] = np.nan
-        out[:, vectors * lane :] = np.nan
-        assert_same(part.run(Fenced()), expected[:rows, : vectors * lane])
-    for blocks in (2, 3, 8):
-        blocked = Tile(dtype, TILE_ROWS, 2, depth // blocks, blocks)
-        assert_same(blocked.run(Fenced()), expected)
+        assert_same(by_tiles(left, right, rows, vectors), expected)
+    for rows, vectors in LARGEST:
+        for blocks in (2, 3, 8):
+            assert_same(by_tiles(left, right, rows, vectors, blocks), expected)
+    # Another chain has other bits: these numbers would show it.
+    assert (by_tiles(left[:, ::-1], right[::-1], TILE_ROWS, TILE_VECTORS) != expected).any()
 
 
 @each_dtype
+@each_width
 @each_mode
-def test_nan_and_infinity_pass_through(dtype, mode):
-    case = Tile(dtype, 2, 1, 3, mode=mode)
-    lane = lane_count(dtype)
+def test_nan_and_infinity_pass_through(dtype, mode, rows, vectors):
+    case = Tile(dtype, rows, vectors, 3, mode=mode)
     case.right[0] = np.nan
-    case.right[lane + 1] = np.inf
+    case.right[case.right_k + 1] = np.inf
     with np.errstate(invalid="ignore"):
         out = case.run(Fenced())
     assert np.isnan(out[:, 0]).all() and np.isinf(out[:, 1]).all()
     assert np.isfinite(out[:, 2:]).all()
+
+
+# --- shapes and addresses -------------------------------------------------------------------------
+
+
+@kernel
+def height_of(rows, vectors):
+    return microkernels.tile_height(rows, vectors)
+
+
+@kernel
+def width_of(vectors):
+    return microkernels.tile_vectors(vectors)
+
+
+@pytest.mark.parametrize("vectors", TILE_WIDTHS)
+def test_rows_are_cut_into_the_fewest_equal_tiles(vectors):
+    """As many tiles as the highest ones would be, and no lower height would do."""
+    most = TARGET.tile_rows(vectors)
+    for rows in range(1, most**2 + 2):
+        height, tiles = height_of(rows, vectors), -(-rows // most)
+        assert 1 <= height <= most
+        assert -(-rows // height) == tiles
+        assert height == 1 or -(-rows // (height - 1)) > tiles
+
+
+def test_a_tile_is_the_narrowest_that_holds_the_vectors():
+    assert tuple(sorted({1, 2, TILE_VECTORS})) == TILE_WIDTHS
+    assert TARGET.tile_rows(TILE_VECTORS) == TILE_ROWS
+    for vectors in range(1, TILE_VECTORS + 1):
+        assert width_of(vectors) == min(w for w in TILE_WIDTHS if w >= vectors)
+
+
+@pytest.mark.needs_jit
+def test_each_dtype_has_one_tile_in_memory():
+    single, double = tile_address("float32"), tile_address(np.dtype("float64"))
+    assert single != double and 0 not in (single, double)
+    assert tile_address(np.float32) == single and tile_address(np.float64) == double
+    assert len(microkernels._compute_tile.overloads) == 2
+
+
+@pytest.mark.skipif(JIT, reason="compiled code has addresses")
+def test_plain_python_has_no_address():
+    assert tile_address("float32") == tile_address("float64") == 0
 
 
 # --- guard pages ----------------------------------------------------------------------------------
@@ -209,6 +295,9 @@ def all_shapes(allocate):
         for mode, k_first, blocks in product(MODES, (True, False), (1, 3)):
             case = Tile(dtype, rows, vectors, 3, blocks, mode=mode, k_first=k_first, draw=integers)
             assert_same(case.run(allocate), case.expected.astype(dtype))
+    for (rows, vectors), mode in product(LARGEST, MODES):
+        long = Tile("float32", rows, vectors, microkernels._FETCH_FROM_K, mode=mode, draw=integers)
+        assert_same(long.run(allocate), long.expected.astype("float32"))
 
 
 @needs_guard_pages

@@ -28,7 +28,7 @@ from fastdnn.initialisation import INITS
 from fastdnn.kernels.activations import ACTIVATIONS
 from fastdnn.kernels.losses import LOSSES
 from fastdnn.kernels.microkernels import TILE_ROWS
-from fastdnn.kernels.simd import lane_count
+from fastdnn.kernels.vectors import lane_count
 
 pytestmark = pytest.mark.kernels
 

@@ -8,16 +8,18 @@ from kernel_cases import (
     JIT,
     assert_same,
     assert_survives_guard_pages,
-    count_edges,
     each_dtype,
+    edges,
     fenced,
     needs_guard_pages,
 )
 
 from fastdnn.kernels import packing
 from fastdnn.kernels.jit import kernel
-from fastdnn.kernels.microkernels import TILE_ROWS
-from fastdnn.kernels.simd import lane_count, pointer
+from fastdnn.kernels.microkernels import TILE_VECTORS, TILE_WIDTHS
+from fastdnn.kernels.simd import pointer
+from fastdnn.kernels.target import TARGET
+from fastdnn.kernels.vectors import lane_count
 
 pytestmark = pytest.mark.kernels
 
@@ -43,10 +45,11 @@ def pack_gather(panel, source, row_stride, column_stride, order, first, rows, co
 
 
 @kernel
-def transpose_panel(target, target_stride, target_width, panel, width, rows, first):
+def transpose_panel(target, target_stride, target_width, panel, width, unit, units, first):
     packing.transpose_panel(
-        pointer(target, 0), target_stride, target_width, pointer(panel, 0), width, rows, first
-    )
+        pointer(target, 0), target_stride, target_width, pointer(panel, unit * width), width,
+        unit, units, first,
+    )  # fmt: skip
 
 
 @kernel
@@ -64,10 +67,10 @@ def spread_example(units, units_panel, unit_width, row, source, start, count):
 
 
 @kernel
-def pack_left(target, source, row_stride, k_stride, rows, k_count, scratch):
+def pack_left(packed, member, team, left, left_row, left_k, rows, k_count, k_block, height, square):
     packing.pack_left(
-        pointer(target, 0), pointer(source, 0), row_stride, k_stride, rows, k_count,
-        pointer(scratch, 0),
+        pointer(packed, 0), member, team, pointer(left, 0), left_row, left_k, rows, k_count,
+        k_block, height, pointer(square, 0),
     )  # fmt: skip
 
 
@@ -95,7 +98,8 @@ def padded(matrix, width):
 
 
 def widths(dtype):
-    return lane_count(dtype), 2 * lane_count(dtype)
+    """Columns of the panels that a tile of any width reads."""
+    return [vectors * lane_count(dtype) for vectors in TILE_WIDTHS]
 
 
 ROWS = (1, 2, 5)
@@ -147,7 +151,7 @@ def gather_cases(allocate, dtype):
 
 def units_places(units, examples, dtype):
     """Where element (unit, example) stands in the panels of units: the groups' distance, places."""
-    unit_width = 2 * lane_count(dtype)
+    unit_width = TILE_VECTORS * lane_count(dtype)
     u, e = np.indices((units, examples))
     return (
         examples * unit_width,
@@ -156,59 +160,105 @@ def units_places(units, examples, dtype):
 
 
 def row_counts(dtype):
+    """Units around each vector of a panel of units, and around the first of a second one."""
     lane = lane_count(dtype)
-    return count_edges(dtype) if JIT else (1, lane, 2 * lane + 1)
+    if not JIT:
+        return 1, lane, TILE_VECTORS * lane + 1
+    return edges(*(vectors * lane for vectors in range(1, TILE_VECTORS + 2)))
 
 
 def transpose_cases(allocate, dtype):
     """Panels of examples into panels of units and back, two panels one behind the other."""
     lane = lane_count(dtype)
+    unit_width = TILE_VECTORS * lane
     for width in widths(dtype):
         for rows in row_counts(dtype):
             whole = -(-rows // lane) * lane
             group, place = units_places(whole, 2 * width, dtype)
             matrix = numbered(whole, 2 * width, dtype)
-            units = allocate(np.full(-(-rows // (2 * lane)) * group, np.nan, dtype))
+            units = allocate(np.full(-(-rows // unit_width) * group, np.nan, dtype))
+            # all units at once, or those up to a vector's end before the others
+            part = whole // 2 // lane * lane
             for first in (0, width):
                 panel = allocate(matrix[:, first : first + width])
-                transpose_panel(units, group, 2 * lane, panel, width, rows, first)
+                for unit, end in ((0, rows),) if first else ((part, rows), (0, part)):
+                    transpose_panel(units, group, unit_width, panel, width, unit, end - unit, first)
             assert_same(units[place], matrix)
             for first in (0, width):
                 panel = allocate(empty_panel(whole, width, dtype))
-                transpose_units(panel, width, units, group, 2 * lane, rows, first)
+                transpose_units(panel, width, units, group, unit_width, rows, first)
                 assert_same(panel, matrix[:, first : first + width].ravel())
 
 
 def spread_cases(allocate, dtype):
     """Examples with contiguous units, one after the other; other units keep what they hold."""
-    examples = 3
+    examples, unit_width = 3, TILE_VECTORS * lane_count(dtype)
     for rows in row_counts(dtype):
-        whole = -(-rows // (2 * lane_count(dtype))) * 2 * lane_count(dtype)
+        whole = -(-rows // unit_width) * unit_width
         group, place = units_places(whole, examples, dtype)
         matrix = numbered(rows, examples, dtype)
         units = allocate(np.full(whole * examples, -7, dtype))
         source = allocate(matrix.T)
         for e in range(examples):
-            spread_example(units, group, 2 * lane_count(dtype), e, source, e * rows, rows)
+            spread_example(units, group, unit_width, e, source, e * rows, rows)
         expected = np.full((whole, examples), -7, dtype)
         expected[:rows] = matrix
         assert_same(units[place], expected)
 
 
-def left_cases(allocate, dtype):
-    """W with its rows, and W^T with its columns, side by side for each k."""
+def tiles_of(matrix, height, k_block):
+    """The packed left operand: for each run of k, tile after tile, its columns one by one."""
+    (rows, k_count), tiles = matrix.shape, []
+    for k in range(0, k_count, k_block):
+        for i in range(0, rows, height):
+            tiles.append(matrix[i : i + height, k : k + k_block].T.ravel())
+    return np.concatenate(tiles)
+
+
+def left_shapes(dtype):
+    """(rows, height, k_count, k_block): tiles that fit a vector and that do not, and what is left.
+
+    Runs of k shorter and longer than a vector, the last one whole or not.
+    """
     lane = lane_count(dtype)
-    for rows in {1, 2, TILE_ROWS}:
-        for k_count in {1, 2, lane - 1, lane, 2 * lane + 1}:
-            matrix = numbered(rows, k_count, dtype)
-            for row_stride, k_stride in (
-                (k_count, 1), (k_count + 3, 1), (1, rows), (1, rows + 2), (2, 2 * rows)
-            ):  # fmt: skip
-                target = allocate(empty_panel(rows, k_count, dtype))
-                source = allocate(spread(matrix, row_stride, k_stride))
-                scratch = allocate(np.full(lane * lane, np.nan, dtype))
-                pack_left(target, source, row_stride, k_stride, rows, k_count, scratch)
-                assert_same(target, matrix.T.ravel())
+    most = TARGET.tile_rows(1)
+    heights = sorted({1, 2, lane - 1, lane, lane + 1, *map(TARGET.tile_rows, TILE_WIDTHS)})
+    heights = [height for height in heights if 1 <= height <= most]
+    if not JIT:
+        heights = [2, most]
+    for height in heights:
+        for rows in sorted({1, height, height + 1, 2 * height, 3 * height - 1}):
+            h = min(height, rows)
+            yield rows, h, 1, lane
+            yield rows, h, lane - 1, 1
+            yield rows, h, 2 * lane + 1, 2 * lane
+            yield rows, h, 3 * lane, lane
+            yield rows, h, 5, 2
+
+
+def left_cases(allocate, dtype, teams=(1,)):
+    """W with its rows, W^T with its columns, and any strides; each member its share, once."""
+    lane = lane_count(dtype)
+    for rows, height, k_count, k_block in left_shapes(dtype):
+        matrix = numbered(rows, k_count, dtype)
+        for row_stride, k_stride in (
+            (k_count, 1), (k_count + 3, 1), (1, rows), (1, rows + 2), (2, 2 * rows + 1), (1, 1)
+        ):  # fmt: skip
+            if row_stride == k_stride == 1 and min(rows, k_count) > 1:
+                continue  # the same stride both ways is a matrix with one row or column
+            source = allocate(spread(matrix, row_stride, k_stride))
+            square = allocate(np.full(lane * lane, np.nan, dtype))
+            for team in teams:
+                packed, written = np.zeros(matrix.size, dtype), np.zeros(matrix.size, int)
+                for member in range(team):
+                    target = allocate(empty_panel(rows, k_count, dtype))
+                    pack_left(target, member, team, source, row_stride, k_stride, rows, k_count,
+                              k_block, height, square)  # fmt: skip
+                    own = ~np.isnan(target)
+                    packed[own] = target[own]
+                    written += own
+                assert (written == 1).all()
+                assert_same(packed, tiles_of(matrix, height, k_block))
 
 
 CASES = {
@@ -226,6 +276,28 @@ CASES = {
 def test_panel_holds_the_matrix_and_zeros(packer, dtype):
     with fenced() as allocate:
         CASES[packer](allocate, dtype)
+
+
+@each_dtype
+def test_members_pack_the_left_operand_together(dtype):
+    """Also more of them than there are tiles; none writes what another one writes."""
+    with fenced() as allocate:
+        left_cases(allocate, dtype, teams=(2, 3, 7) if JIT else (3,))
+
+
+@each_dtype
+def test_members_pack_equal_shares(dtype):
+    """Pieces are tiles of one run of k: here six of two tiles' heights, two for each member."""
+    height, k_block = 2, lane_count(dtype)
+    matrix = numbered(2 * height, 3 * k_block, dtype)
+    expected = tiles_of(matrix, height, k_block).reshape(6, -1)
+    for member in range(3):
+        target = empty_panel(*matrix.shape, dtype)
+        pack_left(target, member, 3, matrix.ravel(), 3 * k_block, 1, *matrix.shape, k_block, height,
+                  np.zeros(lane_count(dtype) ** 2, dtype))  # fmt: skip
+        pieces = target.reshape(6, -1)
+        assert_same(pieces[2 * member : 2 * member + 2], expected[2 * member : 2 * member + 2])
+        assert np.isnan(np.delete(pieces, [2 * member, 2 * member + 1], axis=0)).all()
 
 
 def all_cases(allocate):
@@ -252,14 +324,15 @@ def test_a_column_in_the_wrong_place_would_show(dtype):
 
 
 @each_dtype
-def test_transposing_leaves_other_examples_alone(dtype):
-    """Rows of the panel of units before ``first`` and after the panel keep what they hold."""
+def test_transposing_leaves_other_examples_and_units_alone(dtype):
+    """What stands before and behind the rows and the units concerned keeps what it holds."""
     lane = lane_count(dtype)
-    target = np.full(3 * lane * 2 * lane, 7, dtype)
-    transpose_panel(
-        target, target.size, 2 * lane, numbered(lane, lane, dtype).ravel(), lane, lane, lane
-    )
-    rows = target.reshape(3 * lane, 2 * lane)
-    assert (rows[:lane] == 7).all() and (rows[2 * lane :] == 7).all()
-    assert (rows[:, lane:] == 7).all()
-    assert_same(rows[lane : 2 * lane, :lane], numbered(lane, lane, dtype).T)
+    unit_width = 3 * lane
+    for unit in (0, lane, 2 * lane):
+        target = np.full(3 * lane * unit_width, 7, dtype)
+        panel = np.full((3 * lane, lane), np.nan, dtype)
+        panel[unit : unit + lane] = numbered(lane, lane, dtype)
+        transpose_panel(target, target.size, unit_width, panel.ravel(), lane, unit, lane, lane)
+        expected = np.full((3 * lane, unit_width), 7, dtype)
+        expected[lane : 2 * lane, unit : unit + lane] = numbered(lane, lane, dtype).T
+        assert_same(target.reshape(expected.shape), expected)

@@ -27,7 +27,6 @@ from fastdnn.kernels.simd import (
     fma,
     get,
     keep_first,
-    lane_count,
     lanes,
     load,
     load_first,
@@ -45,6 +44,7 @@ from fastdnn.kernels.simd import (
     transpose_square,
 )
 from fastdnn.kernels.target import TARGET
+from fastdnn.kernels.vectors import lane_count
 
 pytestmark = pytest.mark.kernels
 
@@ -351,9 +351,34 @@ def test_lanes_fill_a_vector():
     assert lane_count(np.float64) in (2, 4, 8)
 
 
-def test_the_largest_tile_fits_into_the_registers():
-    """2 accumulators a row, 2 vectors of the right operand, at least 1 broadcast."""
-    assert 2 * TARGET.tile_rows + 3 <= TARGET.vector_registers
+# Fields of a Target: name, bytes of a vector, vector registers, fused multiply-add.
+PROCESSORS = [
+    TARGET,
+    target.Target("32 registers", 64, 32, True),
+    target.Target("16 registers", 32, 16, True),
+]
+
+
+@pytest.mark.parametrize("processor", PROCESSORS, ids=["here", "32 registers", "16 registers"])
+def test_the_largest_tiles_fill_the_registers(processor):
+    """Accumulators, the vectors of the right operand, and two broadcasts; no row more would fit."""
+    for vectors in (1, 2, processor.tile_vectors):
+        rows = processor.tile_rows(vectors)
+        needed = rows * vectors + vectors + 2
+        assert 1 <= rows <= 14 and needed <= processor.vector_registers
+        assert rows == 14 or needed + vectors > processor.vector_registers
+
+
+@pytest.mark.parametrize("processor", PROCESSORS, ids=["here", "32 registers", "16 registers"])
+def test_the_widest_tile_loads_least(processor):
+    """Loads for each multiply-add, of vectors and broadcasts: why a tile is that wide."""
+
+    def loads(vectors):
+        rows = processor.tile_rows(vectors)
+        return (rows + vectors) / (rows * vectors)
+
+    widths = {1, 2, 4, 8}  # powers of two: a panel's widths divide one another
+    assert min(widths, key=loads) == processor.tile_vectors
 
 
 @on_x86
@@ -370,6 +395,7 @@ def test_probe_of_known_processors(name, features, expected):
     found = target._probe(name, features)
     assert (found.vector_bytes, found.vector_registers, found.fused_multiply_add) == expected
     assert found.name == name
+    assert found.tile_vectors == (4 if found.vector_registers == 32 else 2)
 
 
 @on_x86

@@ -18,7 +18,7 @@ from step_cases import DEEP, OPTIMIZERS, SMALL, Net, Training, exact_gradients, 
 from fastdnn import reference
 from fastdnn.kernels.linear import K_BLOCK
 from fastdnn.kernels.microkernels import TILE_ROWS
-from fastdnn.kernels.simd import lane_count
+from fastdnn.kernels.vectors import lane_count
 
 pytestmark = pytest.mark.kernels
 

@@ -8,9 +8,9 @@ from kernel_cases import assert_close, assert_same, each_dtype, each_team, fence
 from step_cases import SMALL, Net, Training, exact_gradients
 
 from fastdnn import reference
-from fastdnn.kernels import step
+from fastdnn.kernels import tables
 from fastdnn.kernels.dropout import keep_threshold
-from fastdnn.kernels.simd import lane_count
+from fastdnn.kernels.vectors import lane_count
 
 pytestmark = pytest.mark.kernels
 
@@ -67,11 +67,12 @@ def test_clipping(clip_norm, dtype):
 
 def hidden_values(training):
     """A of every hidden layer (n_l, batch), out of its panels in ``work``."""
-    width, values = int(training.plan.shape[step.WIDTH]), []
+    width, values = int(training.plan.shape[tables.WIDTH]), []
     for row in training.plan.layers[:-1]:
         panels = [
-            training.work[place : place + row[step.N_OUT] * width].reshape(-1, width)
-            for place in row[step.OUTPUT] + row[step.OUTPUT_PANEL] * np.arange(training.plan.panels)
+            training.work[place : place + row[tables.N_OUT] * width].reshape(-1, width)
+            for place in row[tables.OUTPUT]
+            + row[tables.OUTPUT_PANEL] * np.arange(training.plan.panels)
         ]
         values.append(np.concatenate(panels, axis=1)[:, : training.batch])
     return values

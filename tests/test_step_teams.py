@@ -20,9 +20,9 @@ from kernel_cases import (
 from step_cases import DEEP, SMALL, Net, Training, flat_layouts
 
 from fastdnn import workspace
-from fastdnn.kernels import step
+from fastdnn.kernels import tables
 from fastdnn.kernels.dropout import keep_threshold
-from fastdnn.kernels.simd import lane_count
+from fastdnn.kernels.vectors import lane_count
 
 pytestmark = pytest.mark.kernels
 
@@ -109,11 +109,11 @@ def test_the_thresholds_change_the_plan(monkeypatch):
             for name, value in overrides.items():
                 patch.setattr(workspace, name, value)
             plans[sides] = workspace.plan_step(layout, (1, 1, 5), 1, 90, 1)
-    packs = {sides: plan.layers[:, step.PACKED] >= 0 for sides, plan in plans.items()}
+    packs = {sides: plan.layers[:, tables.PACKED] >= 0 for sides, plan in plans.items()}
     assert packs["packed"].all() and not packs["unpacked"].any()
-    assert plans["packed"].shape[step.PACKS] and not plans["unpacked"].shape[step.PACKS]
-    assert plans["one by one"].shape[step.GROUP] == 1
-    assert plans["grouped by two"].shape[step.GROUP] == 2 < plans["grouped"].shape[step.GROUP]
+    assert plans["packed"].shape[tables.PACKS] and not plans["unpacked"].shape[tables.PACKS]
+    assert plans["one by one"].shape[tables.GROUP] == 1
+    assert plans["grouped by two"].shape[tables.GROUP] == 2 < plans["grouped"].shape[tables.GROUP]
     assert len(plans["small blocks"].blocks) > 2 * len(plans["large blocks"].blocks)
 
 

@@ -1,4 +1,4 @@
-"""Threads, forks and Ctrl-C: the same bits from any team, and never a process that dies or hangs.
+"""Threads and Ctrl-C: the same bits from any team, and never a process that dies or hangs.
 
 Threading layers start once in a process, and what is tested may kill or hang it: a scenario is a
 function of this module that runs in a process of its own, with four threads on any machine.
@@ -7,130 +7,38 @@ function of this module that runs in a process of its own, with four threads on 
 from __future__ import annotations
 
 import faulthandler
-import hashlib
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from typing import Any
 
 import numba
 import numpy as np
 import pytest
-from kernel_cases import DTYPES, run_python
-from network_cases import assert_same_bits, problem, randomise
+from kernel_cases import DTYPES
+from network_cases import assert_same_bits
+from thread_cases import (
+    FOUR_THREADS,
+    HANG_SECONDS,
+    LAYERS,
+    SHAPES,
+    Teams,
+    in_processes,
+    make,
+    run_scenario,
+    trained,
+)
 
 import fastdnn
 from fastdnn import dispatch
-from fastdnn.kernels.jit import CACHE_ENABLED
 
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
-in_processes = pytest.mark.usefixtures("warm_cache")
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
-
-HANG_SECONDS = 100  # after which a scenario counts as hung; each takes a few
-MODULES = {"omp": "numba.np.ufunc.omppool", "workqueue": "numba.np.ufunc.workqueue"}
-LAYERS = [layer for layer, module in MODULES.items() if find_spec(module)]
-FOUR_THREADS = {"NUMBA_NUM_THREADS": "4", "FASTDNN_NUM_THREADS": ""}
-
-# Layers and examples: fewer panels than threads; many; weights packed, and passed in groups.
-SHAPES = (((3, 4, 1), 5), ((20, 16, 3), 300), ((600, 500, 10), 300))
-
-
-# --- what scenarios share -------------------------------------------------------------------------
-
-
-class Teams:
-    """Makes every call take all threads it may, and notes the team of each parallel kernel."""
-
-    def __init__(self, put: Callable[[Any, str, Any], None] = setattr) -> None:
-        self.sizes: list[int] = []
-        self.inside = self.most_inside = 0
-        put(dispatch, "best_team", lambda *work, limit=None, **kind: dispatch.threads(limit))
-        launch = dispatch.launch
-
-        def noting(address: int, counters: Any, team: int, args: Any) -> Any:
-            assert numba.get_num_threads() == team
-            self.sizes.append(team)
-            self.inside += 1
-            self.most_inside = max(self.most_inside, self.inside)
-            try:
-                return launch(address, counters, team, args)
-            finally:
-                self.inside -= 1
-
-        put(dispatch, "launch", noting)
-
-    def take(self) -> set[int]:
-        """The sizes since the last time."""
-        sizes, self.sizes = set(self.sizes), []
-        return sizes
-
-
-def make(dims: tuple[int, ...], m: int, dtype: str = "float32", seed: int = 0) -> tuple[Any, ...]:
-    output = "sigmoid" if dims[-1] == 1 else "softmax"
-    net = fastdnn.DNN(dims, output_activation=output, dtype=dtype, seed=seed)
-    randomise(net, seed)
-    net.parameters["W1"][...] /= np.sqrt(dims[0])
-    return net, *problem(net, m, seed)
-
-
-def trained(
-    n_threads: int | None, dims: tuple[int, ...] = SHAPES[1][0], m: int = SHAPES[1][1],
-    dtype: str = "float32", seed: int = 0,
-) -> str:  # fmt: skip
-    """Digest of everything a training and its network compute on so many threads."""
-    net, X, Y = make(dims, m, dtype, seed)
-    net.n_threads = n_threads
-    costs = net.fit(X, Y, epochs=3, learning_rate=0.1).cost
-    costs += net.fit(X, Y, epochs=2, batch_size=max(1, m // 4), optimizer="adam").cost
-    costs += [net.train_step(X, Y), net.evaluate(X, Y)["cost"]]
-    assert np.isfinite(costs).all()
-    digest = hashlib.sha256(np.array(costs).tobytes())
-    for array in (*net.parameters.values(), *net.gradients(X, Y).values(), net.forward(X)):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
-def run_scenario(name: str, *args: Any, **environment: str) -> str:
-    """Run a function of this module in a fresh process; returns what it printed."""
-    code = (
-        "import faulthandler, test_threads\n"
-        "faulthandler.enable()\n"
-        f"faulthandler.dump_traceback_later({HANG_SECONDS}, exit=True)\n"
-        f"test_threads.{name}(*{args!r})\n"
-        "print('done')"
-    )
-    result = run_python(code, **{**FOUR_THREADS, **environment})
-    assert result.returncode == 0, f"exit {result.returncode}: {result.stderr[-3000:]}"
-    *printed, last = result.stdout.splitlines()
-    assert last == "done"
-    return "\n".join(printed)
-
-
-def compile_everything() -> None:
-    Teams()
-    for dtype in DTYPES:
-        for n_threads in (1, 2):
-            trained(n_threads, *SHAPES[0], dtype)
-
-
-@pytest.fixture(scope="module")
-def warm_cache() -> None:
-    """All kernels are compiled by one process, without a limit of time, before others need them."""
-    if not CACHE_ENABLED:
-        pytest.skip("each process would compile everything")
-    result = run_python("import test_threads; test_threads.compile_everything()", **FOUR_THREADS)
-    assert result.returncode == 0, result.stderr[-3000:]
 
 
 # --- the same bits --------------------------------------------------------------------------------
@@ -153,13 +61,13 @@ def all_teams(dtype: str) -> None:
 @each_dtype
 @pytest.mark.parametrize("layer", LAYERS)
 def test_bits_do_not_depend_on_the_team(layer, dtype):
-    run_scenario("all_teams", dtype, NUMBA_THREADING_LAYER=layer)
+    run_scenario(all_teams, dtype, NUMBA_THREADING_LAYER=layer)
 
 
 @pytest.mark.kernels
 @pytest.mark.needs_jit
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread only")
-def test_bits_of_the_parallel_twin_in_this_process(monkeypatch):
+def test_bits_of_a_team_in_this_process(monkeypatch):
     teams = Teams(monkeypatch.setattr)
     assert trained(2) == trained(1)
     assert teams.take() == {2}
@@ -204,7 +112,7 @@ def test_environment_decides_the_team_and_never_the_bits(environment, sizes):
         if "omp" not in LAYERS:
             pytest.skip("needs OpenMP")
         environment = {"NUMBA_THREADING_LAYER": "omp", **environment}
-    start, digest, got = json.loads(run_scenario("print_digest", **environment))
+    start, digest, got = json.loads(run_scenario(print_digest, **environment))
     assert start == []
     assert digest == trained(1)
     assert sizes is None or got == sizes
@@ -267,7 +175,7 @@ def thread_counts() -> None:
 @in_processes
 @pytest.mark.parametrize("layer", LAYERS)
 def test_thread_count_of_other_numba_code_is_restored(layer):
-    run_scenario("thread_counts", NUMBA_THREADING_LAYER=layer)
+    run_scenario(thread_counts, NUMBA_THREADING_LAYER=layer)
 
 
 def limit_of_one_call() -> None:
@@ -281,124 +189,7 @@ def limit_of_one_call() -> None:
 @pytest.mark.needs_jit
 @in_processes
 def test_limit_of_fit_holds_for_its_validation():
-    run_scenario("limit_of_one_call")
-
-
-# --- forks ----------------------------------------------------------------------------------------
-
-
-def in_child(work: Callable[[], None]) -> None:
-    """Do ``work`` in a forked child, which must end well and in time."""
-    pid = os.fork()
-    if pid == 0:
-        signal.alarm(HANG_SECONDS // 2)  # kills it, wherever it hangs
-        try:
-            work()
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
-
-
-def fork_after_parallel() -> None:
-    teams, expected = Teams(), trained(1)
-    assert trained(2) == expected
-    assert teams.take()
-
-    def child() -> None:
-        assert trained(2) == expected
-        assert not teams.take(), "a team in a forked child"
-        assert dispatch.threading_layer().startswith("none")
-        in_child(grandchild)
-
-    def grandchild() -> None:
-        assert trained(2) == expected
-        assert not teams.take()
-
-    for _ in range(2):
-        in_child(child)
-        assert trained(2) == expected
-        assert teams.take(), "the parent lost its threads"
-
-
-def fork_before_parallel() -> None:
-    teams, expected = Teams(), trained(1)
-
-    def child() -> None:
-        assert trained(2) == expected
-        assert teams.take(), "nothing forbids a team here"
-
-    in_child(child)
-    child()
-
-
-def fork_while_a_thread_is_inside() -> None:
-    teams, expected = Teams(), trained(1)
-    net, X, Y = make(*SHAPES[1])
-    outputs = net.forward(X).shape
-    stop = threading.Event()
-    other = threading.Thread(
-        target=net.fit, args=(X, Y),
-        kwargs={"epochs": 10**9, "callbacks": [lambda history: not stop.is_set()]},
-    )  # fmt: skip
-    other.start()
-    while not (teams.inside and dispatch._inside.locked()):
-        time.sleep(0.001)
-
-    def child() -> None:
-        assert trained(2) == expected
-        assert not dispatch._inside.locked(), "a lock nobody will release"
-
-    def child_with_the_network_in_training() -> None:
-        assert net.forward(X).shape == outputs  # whichever step it was forked in
-        net.fit(X, Y, epochs=2)
-
-    try:
-        for work in (child, child, child_with_the_network_in_training):
-            in_child(work)
-    finally:
-        stop.set()
-        other.join()
-
-
-def work_of_pool(n_threads: int) -> tuple[int, str]:
-    return os.getpid(), trained(n_threads)
-
-
-def pool_of_forks() -> None:
-    teams, expected = Teams(), trained(1)
-    assert trained(2) == expected
-    assert teams.take()
-    context = multiprocessing.get_context("fork")
-    with context.Pool(2) as pool:
-        results = pool.map(work_of_pool, [2, 3, 1, 2], chunksize=1)
-    assert {digest for _, digest in results} == {expected}
-    assert os.getpid() not in {pid for pid, _ in results}
-    process = context.Process(target=trained, args=(2,))
-    process.start()
-    process.join()
-    assert process.exitcode == 0
-    assert trained(2) == expected
-
-
-@pytest.mark.slow
-@pytest.mark.needs_jit
-@needs_fork
-@in_processes
-@pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize(
-    "scenario",
-    [
-        "fork_after_parallel",
-        "fork_before_parallel",
-        "fork_while_a_thread_is_inside",
-        "pool_of_forks",
-    ],
-)
-def test_forked_children_train(scenario, layer):
-    run_scenario(scenario, NUMBA_THREADING_LAYER=layer)
+    run_scenario(limit_of_one_call)
 
 
 # --- Python threads -------------------------------------------------------------------------------
@@ -437,7 +228,7 @@ def one_network_for_four_python_threads() -> None:
 @pytest.mark.needs_jit
 @in_processes
 @pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("scenario", ["four_python_threads", "one_network_for_four_python_threads"])
+@pytest.mark.parametrize("scenario", [four_python_threads, one_network_for_four_python_threads])
 def test_python_threads(scenario, layer):
     run_scenario(scenario, NUMBA_THREADING_LAYER=layer)
 

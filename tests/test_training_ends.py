@@ -1,47 +1,34 @@
-"""fit: who watches it, what it reports, and however it can end."""
+"""fit: validation, and however a training can end."""
 
 from __future__ import annotations
 
-import copy
-import io
 import itertools
 import math
-import sys
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from kernel_cases import each_dtype
 from network_cases import (
+    Failure,
     ReferenceRun,
     assert_follows,
     assert_same_bits,
     buffer_of,
+    passing_by,
     problem,
+    raise_at,
     randomise,
     tanh_network,
 )
 
 import fastdnn
-from fastdnn import DivergenceError, History, dispatch, engine, training
+from fastdnn import DivergenceError
 from fastdnn.optimizers import OPTIMIZERS
 
 pytestmark = pytest.mark.kernels
 
-# --- watching a training --------------------------------------------------------------------------
-
-
-def passing_by() -> tuple[fastdnn.DNN, Any, Any, tuple[Any, Any]]:
-    """A bias that goes to 2 while the validation wants 1: b = 2 - 2 * 0.8^t after t epochs of 0.2.
-
-    Its validation cost is lowest after three of them: b = 0.976.
-    """
-    net = fastdnn.DNN([1, 1], output_activation="identity", dtype="float64", init="small")
-    net.parameters["W1"][...] = 0
-    return net, [[0.0, 0.0]], [[2.0, 2.0]], ([[0.0]], [[1.0]])
-
-
+# The bias after three epochs of `passing_by`, where its validation cost is lowest.
 BEST = 2 - 2 * 0.8**3
 
 
@@ -118,7 +105,7 @@ class TestValidation:
         plain = net.fit(X, Y, epochs=4, batch_size=4, optimizer="adam")
         watched = twin.fit(X, Y, epochs=4, batch_size=4, optimizer="adam", validation_data=(X, Y))
         assert watched.cost == plain.cost
-        assert twin._state.tobytes() == net._state.tobytes()
+        assert twin._state.values.tobytes() == net._state.values.tobytes()
 
     def test_a_cost_that_is_not_finite_is_never_the_best(self):
         net = fastdnn.DNN([1, 1], output_activation="identity", dtype="float32", init="small")
@@ -133,18 +120,6 @@ class TestValidation:
             assert history.best_epoch == np.argmin(history.validation_cost)
         else:
             assert history.best_epoch is None
-
-
-class Failure(Exception):
-    """What a callback raises."""
-
-
-def raise_at(epoch: int, error: BaseException) -> Callable[[History], None]:
-    def callback(history: History) -> None:
-        if history.epochs == epoch + 1:
-            raise error
-
-    return callback
 
 
 ERRORS = {"exception": Failure("no"), "Ctrl-C": KeyboardInterrupt(), "exit": SystemExit(2)}
@@ -209,211 +184,6 @@ class TestHoweverItEnds:
         )  # fmt: skip
         assert (history.epochs, history.stopped_early) == (5, True)
         assert net.parameters["b1"].item() == pytest.approx(BEST)
-
-
-class TestCallbacksAndHistory:
-    @pytest.mark.parametrize("batch_size", [None, 4])
-    def test_callbacks_see_every_epoch_in_order(self, batch_size):
-        net = tanh_network()
-        X, Y = problem(net)
-        seen: list[tuple[str, int]] = []
-        histories = []
-
-        def first(history):
-            seen.append(("first", history.epochs))
-            histories.append(history)
-
-        def second(history):
-            seen.append(("second", history.epochs))
-            return 0  # only False stops
-
-        history = net.fit(X, Y, epochs=3, batch_size=batch_size, callbacks=(first, second))
-        assert seen == [(name, epoch) for epoch in (1, 2, 3) for name in ("first", "second")]
-        assert all(each is history for each in histories)
-        assert net.history is history
-
-    def test_callbacks_change_nothing(self):
-        net, twin = tanh_network(), tanh_network()
-        X, Y = problem(net)
-        net.fit(X, Y, epochs=5, callbacks=[lambda history: True])
-        twin.fit(X, Y, epochs=5)
-        assert_same_bits(net.parameters, twin.parameters)
-
-    @pytest.mark.parametrize("batch_size", [None, 4])
-    def test_history_is_plain_lists_of_one_fit(self, batch_size):
-        net = tanh_network("float32")
-        X, Y = problem(net)
-        first = net.fit(X, Y, epochs=4, batch_size=batch_size)
-        kept = copy.deepcopy(first)
-        history = net.fit(X, Y, epochs=3, batch_size=batch_size, learning_rate=0.25)
-        assert first == kept
-        assert history is not first
-        assert (history.epochs, len(history.cost)) == (3, 3)
-        assert history.learning_rate == [0.25] * 3
-        for numbers in (history.cost, history.learning_rate):
-            assert type(numbers) is list
-            assert all(type(number) is float for number in numbers)
-        assert (history.stopped_early, history.interrupted, history.best_epoch) == (
-            False, False, None,
-        )  # fmt: skip
-        assert 0 <= history.compile_seconds <= history.seconds
-
-    @pytest.mark.needs_jit
-    def test_many_epochs_of_a_small_network_are_few_compiled_calls(self, monkeypatch):
-        calls = []
-        run = dispatch.run_team
-        monkeypatch.setattr(dispatch, "run_team", lambda *args: calls.append(1) or run(*args))
-        net = fastdnn.DNN([2, 3, 1])
-        history = net.fit([[0.0, 1.0], [1.0, 0.0]], [0, 1], epochs=100_000, learning_rate=1e-3)
-        assert history.epochs == len(history.learning_rate) == 100_000
-        assert 1 < len(calls) < 1000
-        assert history.cost[-1] < history.cost[0]
-
-    def steps_by_a_clock(self, monkeypatch, seconds: Callable[[int], float]) -> list[float]:
-        """The duration of every compiled call, by a clock on which step s takes ``seconds(s)``."""
-        now, taken = 0.0, 0
-        durations: list[float] = []
-        steps = engine.Engine.steps
-
-        def timed(self, X, Y, starts, *args, **options):
-            nonlocal now, taken
-            durations.append(sum(seconds(taken + i) for i in range(len(starts))))
-            now, taken = now + durations[-1], taken + len(starts)
-            return steps(self, X, Y, starts, *args, **options)
-
-        monkeypatch.setattr(engine.Engine, "steps", timed)
-        monkeypatch.setattr(training.time, "perf_counter", lambda: now)
-        return durations
-
-    def test_seconds_of_compiling_are_told_apart(self, monkeypatch):
-        """By a clock on which compiling takes 20 s and each of 30 steps 0.5 s."""
-        now = 0.0
-
-        def compile_slowly(*args: Any, **options: Any) -> None:
-            nonlocal now
-            now += 20.0
-
-        steps = engine.Engine.steps
-
-        def step_slowly(self, X, Y, starts, *args, **options):
-            nonlocal now
-            now += 0.5 * len(starts)
-            return steps(self, X, Y, starts, *args, **options)
-
-        monkeypatch.setattr(engine.Engine, "compile", compile_slowly)
-        monkeypatch.setattr(engine.Engine, "steps", step_slowly)
-        monkeypatch.setattr(training.time, "perf_counter", lambda: now)
-        net = tanh_network()
-        history = net.fit(*problem(net), epochs=30)
-        assert (history.compile_seconds, history.seconds) == (20.0, 35.0)
-
-    @pytest.mark.parametrize("batch_size", [None, 1])
-    def test_calls_end_in_time_for_ctrl_c(self, batch_size, monkeypatch):
-        durations = self.steps_by_a_clock(monkeypatch, lambda step: 0.01)
-        net = tanh_network()
-        X, Y = problem(net)
-        net.fit(X, Y, epochs=40, batch_size=batch_size)
-        assert max(durations) == pytest.approx(0.1, rel=0.11)
-        assert sum(durations) == pytest.approx(0.4 * (1 if batch_size is None else X.shape[1]))
-
-    def test_calls_get_shorter_as_soon_as_steps_get_slower(self, monkeypatch):
-        """Another process starts: what took 0.1 ms a step takes 10 ms."""
-        durations = self.steps_by_a_clock(monkeypatch, lambda step: 1e-4 if step < 2000 else 1e-2)
-        net = fastdnn.DNN([1, 1])
-        net.fit([[0.0]], [0], epochs=5000)
-        slow = [duration for duration in durations if duration > 0.2]
-        assert durations[1] < 0.2
-        assert len(slow) <= 2, f"calls of {[round(s, 1) for s in slow]} seconds"
-
-    @pytest.mark.parametrize("batch_size", [None, 2])
-    @each_dtype
-    def test_results_do_not_depend_on_the_clock(self, batch_size, dtype, monkeypatch):
-        results = []
-        for seconds in (1e-6, 0.02, 0.05):
-            with monkeypatch.context() as patch:
-                durations = self.steps_by_a_clock(patch, lambda step, s=seconds: s)
-                net = tanh_network(dtype)
-                X, Y = problem(net, 60)
-                history = net.fit(X, Y, epochs=10, batch_size=batch_size, learning_rate=0.02)
-            results.append((len(durations), history.cost, buffer_of(net)))
-        assert len({calls for calls, _, _ in results}) == 3
-        for _, cost, parameters in results:
-            assert cost == results[0][1]
-            assert_same_bits(parameters, results[0][2])
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-class TestVerbose:
-    def fit(self, **arguments: Any) -> History:
-        net, X, Y, _ = passing_by()
-        return net.fit(X, Y, learning_rate=0.1, **arguments)
-
-    def test_silent_by_default(self, capfd):
-        self.fit(epochs=100)
-        assert capfd.readouterr() == ("", "")
-
-    @pytest.mark.parametrize(("epochs", "lines"), [(1, 1), (3, 3), (10, 10), (100, 10), (1007, 10)])
-    def test_a_line_for_each_tenth_where_there_is_no_terminal(self, epochs, lines, capfd):
-        history = self.fit(epochs=epochs, verbose=1, callbacks=[lambda history: None])
-        out, err = capfd.readouterr()
-        assert out == ""
-        printed = err.splitlines()
-        assert len(printed) == lines
-        assert printed[-1] == f"epoch {epochs}/{epochs}  cost {history.cost[-1]:.6g}"
-        shown = [int(line.split("/")[0].split()[1]) for line in printed]
-        assert shown == sorted(set(shown))
-
-    def test_unwatched_epochs_still_report_the_last(self, capfd):
-        history = self.fit(epochs=100, verbose=1)
-        printed = capfd.readouterr().err.splitlines()
-        assert 1 <= len(printed) <= 10
-        assert printed[-1] == f"epoch 100/100  cost {history.cost[-1]:.6g}"
-
-    def test_validation_and_an_early_end_are_shown(self, capfd):
-        _, _, _, held_out = passing_by()
-        history = self.fit(epochs=100, verbose=1, validation_data=held_out, early_stopping=2)
-        assert history.stopped_early
-        last = capfd.readouterr().err.splitlines()[-1]
-        assert last == (
-            f"epoch {history.epochs}/100  cost {history.cost[-1]:.6g}  "
-            f"validation {history.validation_cost[-1]:.6g}  "
-            f"metric {history.validation_metric[-1]:.4f}"
-        )
-
-    def test_one_line_in_a_terminal(self, monkeypatch):
-        pytest.importorskip("tqdm")
-        terminal = Terminal()
-        monkeypatch.setattr(sys, "stderr", terminal)
-        history = self.fit(epochs=50, verbose=1, callbacks=[lambda history: None])
-        text = terminal.getvalue()
-        assert text.count("\n") == 1
-        last = text.rstrip("\n").split("\r")[-1]
-        assert "50/50" in last
-        assert f"cost {history.cost[-1]:.6g}" in last
-
-    def test_terminal_line_is_finished_when_training_fails(self, monkeypatch):
-        pytest.importorskip("tqdm")
-        terminal = Terminal()
-        monkeypatch.setattr(sys, "stderr", terminal)
-        with pytest.raises(Failure):
-            self.fit(epochs=50, verbose=1, callbacks=[raise_at(20, Failure())])
-        assert terminal.getvalue().endswith("\n")
-
-    def test_a_terminal_without_tqdm_gets_lines(self, monkeypatch):
-        terminal = Terminal()
-        monkeypatch.setattr(sys, "stderr", terminal)
-        monkeypatch.setitem(sys.modules, "tqdm", None)
-        self.fit(epochs=10, verbose=1, callbacks=[lambda history: None])
-        assert len(terminal.getvalue().splitlines()) == 10
-
-    @pytest.mark.parametrize("verbose", [True, 2])
-    def test_changes_no_result(self, verbose, capfd):
-        assert self.fit(epochs=20, verbose=verbose).cost == self.fit(epochs=20).cost
-        assert capfd.readouterr().err
 
 
 # --- divergence -----------------------------------------------------------------------------------

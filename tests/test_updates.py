@@ -1,6 +1,8 @@
-"""The optimizers' arithmetic: every formula against the reference, on runs of any length."""
+"""The optimizers' arithmetic: every formula against the reference, on rows of any length."""
 
 from __future__ import annotations
+
+from itertools import product
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from kernel_cases import (
     assert_survives_guard_pages,
     count_edges,
     each_dtype,
+    edges,
     fenced,
     needs_guard_pages,
     relative_error,
@@ -19,7 +22,8 @@ from kernel_cases import (
 from fastdnn import optimizers, reference
 from fastdnn.kernels import updates
 from fastdnn.kernels.jit import kernel
-from fastdnn.kernels.simd import lane_count, pointer
+from fastdnn.kernels.simd import pointer
+from fastdnn.kernels.vectors import lane_count
 
 pytestmark = pytest.mark.kernels
 
@@ -37,16 +41,30 @@ NO_COEFFICIENTS = np.zeros(updates.COEFFICIENTS)
 
 
 @kernel
-def update_run(code, decay, w, g, scale, first, second, coefficients):
-    return updates.update_run(
-        code, decay, pointer(w, 0), pointer(g, 0), scale, pointer(first, 0), pointer(second, 0),
-        w.size, pointer(coefficients, 0),
+def update_rows(
+    code, decay, w, stride, g, g_stride, scale, first, second, rows, count, coefficients
+):
+    return updates.update_rows(
+        code, decay, pointer(w, 0), stride, pointer(g, 0), g_stride, scale,
+        pointer(first, 0), pointer(second, 0), rows, count, pointer(coefficients, 0),
     )  # fmt: skip
 
 
+def update_run(code, decay, w, g, scale, first, second, coefficients):
+    """One row."""
+    return update_rows(
+        code, decay, w, w.size, g, g.size, scale, first, second, 1, w.size, coefficients
+    )
+
+
 @kernel
+def squares_of_rows(g, stride, rows, count):
+    return updates.sum_of_squares(pointer(g, 0), stride, rows, count)
+
+
 def sum_of_squares(g):
-    return updates.sum_of_squares(pointer(g, 0), g.size)
+    """One row."""
+    return squares_of_rows(g, g.size, 1, g.size)
 
 
 def drawn(count, dtype, seed=0):
@@ -199,6 +217,89 @@ def test_any_length(dtype):
         length_cases(allocate, dtype)
 
 
+def spread(matrix, stride):
+    """The rows of a matrix ``stride`` apart; NaN between them, and nothing after the last."""
+    rows, count = matrix.shape
+    flat = np.full((rows - 1) * stride + count, np.nan, matrix.dtype)
+    flat[places(matrix.shape, stride)] = matrix
+    return flat
+
+
+def places(shape, stride):
+    return np.arange(shape[0])[:, None] * stride + np.arange(shape[1])
+
+
+def row_shapes(dtype):
+    """(rows, count, stride of parameters and state, stride of gradients)."""
+    for count in count_edges(dtype) if JIT else (1, lane_count(dtype) + 1):
+        for rows, gap, g_gap in ((1, 0, 0), (2, 0, 3), (3, 5, 0), (4, 1, 9)):
+            yield rows, count, count + gap, count + g_gap
+
+
+def rows_cases(allocate, dtype):
+    """Rows with gaps between them: each as if it were alone, and the gaps neither read nor written.
+
+    Both strides may be larger than the rows, and differ; what an optimizer has no use for is kept.
+    """
+    codes = {updates.GRADIENT: 1} | {entry.code: entry.n_states for entry in OPTIMIZERS.values()}
+    optimizer_of = {entry.code: entry for entry in OPTIMIZERS.values()}
+    for (code, states), (rows, count, stride, g_stride) in product(
+        codes.items(), row_shapes(dtype)
+    ):
+        row = NO_COEFFICIENTS.astype(dtype)
+        if code in optimizer_of:
+            optimizer = optimizer_of[code](learning_rate=0.05, weight_decay=0.1)
+            row = optimizer.coefficients(3, 1, 0.05, dtype)[0]
+        w, g, first, second = (
+            drawn(rows * count, dtype, seed).reshape(rows, count) for seed in range(4)
+        )
+        second = np.abs(second)
+        first = np.abs(first) if code == updates.RMSPROP else first
+        given = [allocate(spread(matrix, stride)) for matrix in (w, first, second)]
+        gradients = allocate(spread(g, g_stride))
+        assert update_rows(
+            code, True, given[0], stride, gradients, g_stride, 0.5, *given[1:], rows, count,
+            allocate(row),
+        )  # fmt: skip
+        alone = [matrix.copy() for matrix in (w, first, second)]
+        for i in range(rows):
+            update_run(code, True, alone[0][i], g[i], 0.5, alone[1][i], alone[2][i], row)
+        for flat, matrix in zip(given, alone, strict=True):
+            assert_same(flat, spread(matrix, stride))
+        assert_same(gradients, spread(g, g_stride))
+        kept = [np.array_equal(*pair) for pair in zip(alone, (w, first, second), strict=True)]
+        assert kept == [code == updates.GRADIENT, states < 1, states < 2]
+
+
+@each_dtype
+def test_rows_with_gaps_between_them(dtype):
+    with fenced() as allocate:
+        rows_cases(allocate, dtype)
+
+
+@each_dtype
+@each_optimizer
+def test_rows_of_a_matrix_follow_the_reference(name, dtype):
+    """Part of a matrix, updated with gradients that lie closer together."""
+    rows, count, stride, t = 5, lane_count(dtype) + 3, 2 * lane_count(dtype) + 7, 4
+    w, g = (drawn(rows * count, dtype, seed).reshape(rows, count) for seed in (0, 1))
+    parameters, state = {"W1": w.astype(np.float64)}, {}
+    flat = spread(w, stride)
+    first, second = (spread(np.zeros_like(w), stride) for _ in range(2))
+    optimizer = OPTIMIZERS[name](learning_rate=0.05, weight_decay=0.1)
+    for step in range(1, t + 1):
+        row = optimizer.coefficients(step, 1, 0.05, dtype)[0]
+        assert update_rows(
+            optimizer.code, True, flat, stride, g.ravel(), count, 1.0, first, second, rows, count,
+            row,
+        )  # fmt: skip
+        parameters = reference.optimizer_step(
+            parameters, {"dW1": g.astype(np.float64)}, state, 0.05, optimizer=name,
+            weight_decay=0.1,
+        )  # fmt: skip
+    assert_close(flat[places(w.shape, stride)], parameters["W1"])
+
+
 # --- parameters stay finite -----------------------------------------------------------------------
 
 
@@ -222,6 +323,26 @@ def test_a_parameter_that_would_not_be_finite_keeps_its_value(last, bad, name, d
 
 
 @each_dtype
+@each_optimizer
+def test_one_bad_row_is_reported_whichever_it_is(name, dtype):
+    """Rows before and after it are updated."""
+    rows, count = 3, lane_count(dtype) + 1
+    w, g = (drawn(rows * count, dtype, seed).reshape(rows, count) for seed in (0, 1))
+    row = OPTIMIZERS[name](learning_rate=0.1).coefficients(1, 1, 0.1, dtype)[0]
+    for place in np.ndindex(rows, count):
+        bad, updated = g.copy(), w.copy()
+        bad[place] = np.inf
+        state = np.zeros((2, w.size), dtype)
+        with np.errstate(all="ignore"):
+            finite = update_rows(
+                OPTIMIZERS[name].code, True, updated.ravel(), count, bad.ravel(), count, 1.0,
+                *state, rows, count, row,
+            )  # fmt: skip
+        assert not finite
+        np.testing.assert_array_equal(updated == w, np.isinf(bad))
+
+
+@each_dtype
 def test_an_update_that_overflows_is_reported(dtype):
     largest = np.finfo(dtype).max
     w = np.full(3, largest, dtype)
@@ -238,12 +359,28 @@ def test_an_update_that_overflows_is_reported(dtype):
 
 @each_dtype
 def test_sum_of_squares(dtype):
-    for count in [*count_edges(dtype), 1_000, 100_000 if JIT else 2_000]:
+    chain = 16 * lane_count(dtype)  # after so many numbers a sum goes on in float64
+    for count in [*count_edges(dtype), *edges(chain, 2 * chain), 100_000 if JIT else 2_000]:
         with fenced() as allocate:
             g = drawn(count, dtype, seed=count)
             total = sum_of_squares(allocate(g))
             assert_close(np.dtype(dtype).type(total), np.sum(g.astype(np.float64) ** 2))
     assert relative_error(np.float64(sum_of_squares(g[:-1])), total) > 0
+
+
+def squares_cases(allocate, dtype):
+    """Rows with gaps: the sum of what each row has alone."""
+    for rows, count, stride, _ in row_shapes(dtype):
+        g = drawn(rows * count, dtype, seed=count).reshape(rows, count)
+        total = squares_of_rows(allocate(spread(g, stride)), stride, rows, count)
+        assert total == sum(sum_of_squares(row) for row in g)
+        assert_close(np.dtype(dtype).type(total), np.sum(g.astype(np.float64) ** 2))
+
+
+@each_dtype
+def test_sum_of_squares_of_rows(dtype):
+    with fenced() as allocate:
+        squares_cases(allocate, dtype)
 
 
 # --- the codes, and guard pages -------------------------------------------------------------------
@@ -259,11 +396,11 @@ def test_the_codes_are_the_optimizers():
 def all_cases(allocate):
     for dtype in ("float32", "float64"):
         length_cases(allocate, dtype)
-        for count in count_edges(dtype):
-            sum_of_squares(allocate(drawn(count, dtype)))
+        rows_cases(allocate, dtype)
+        squares_cases(allocate, dtype)
 
 
 @needs_guard_pages
 @pytest.mark.needs_jit
-def test_nothing_beyond_the_run_is_touched():
+def test_nothing_beyond_the_rows_is_touched():
     assert_survives_guard_pages("test_updates", "all_cases")

@@ -15,8 +15,8 @@ from numba.core import config
 import fastdnn
 from fastdnn import dispatch
 from fastdnn.kernels import jit
-from fastdnn.kernels.simd import lane_count
 from fastdnn.kernels.target import TARGET
+from fastdnn.kernels.vectors import lane_count
 
 from . import options as types
 

@@ -78,7 +78,8 @@ class NetworkEstimator(Settings):
         y : array of shape (n_samples,) or (n_samples, n_outputs)
             Class labels or a 0/1 indicator of labels; numbers for the regressor.
         sample_weight : array of shape (n_samples,), optional
-            An example of weight 2 counts like two.
+            An example of weight 2 counts like two; in the score of the share held out as well,
+            but not in `validation_loss_curve_`, which takes all examples alike.
         X_val, y_val : arrays like X and y, optional
             Scored after every epoch, with `validation_loss_curve_` and `validation_scores_` as
             the result; the weights with the best score are in place afterwards. With
@@ -152,7 +153,6 @@ class NetworkEstimator(Settings):
         rate = self._rate(len(X))
         watch = Watch(self, rate, 0.0 if decoupled else l2, validation)
         net = self.network_
-        net._rng, own_rng = self._shuffle, net._rng  # type: ignore[assignment]
         try:
             net.fit(
                 X.T,
@@ -161,7 +161,7 @@ class NetworkEstimator(Settings):
                 batch_size=batch_size,
                 optimizer=self._optimizer(self.alpha if decoupled else l2),
                 schedule=rate,
-                shuffle=self.shuffle,
+                shuffle=self.shuffle and self._shuffle,
                 callbacks=[watch],
                 n_threads=self.n_threads,
                 sample_weight=weights,
@@ -189,7 +189,6 @@ class NetworkEstimator(Settings):
                     stacklevel=4,
                 )
         finally:
-            net._rng = own_rng
             self._rate_factor = rate.factor
             watch.restore_best()
 

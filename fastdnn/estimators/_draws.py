@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdnn.batches import Shuffler
+
 
 def draw_parameters(
     parameters: Mapping[str, NDArray[Any]],
@@ -29,7 +31,7 @@ def draw_parameters(
         b[:, 0] = random_state.uniform(-bound, bound, n_out)
 
 
-class Shuffle:
+class Shuffle(Shuffler):
     """The order of the examples in every epoch: each is a shuffle of the one before."""
 
     def __init__(self, random_state: np.random.RandomState) -> None:

@@ -87,7 +87,7 @@ class Watch:
         loss = history.cost[-1]
         if self._weights:
             with np.errstate(over="ignore"):
-                loss += self._half_l2 * float(sum(np.dot(w, w) for w in self._weights))
+                loss += self._half_l2 * float(sum(np.sum(np.square(w)) for w in self._weights))
         fitted.n_iter_ += 1
         fitted.t_ += self.rate.examples
         fitted.loss_ = loss

@@ -1,7 +1,6 @@
 """From the caller's arrays to what kernels take: checked, of one dtype, and flat.
 
-Numba compiles a kernel once more for each layout and for read-only arrays. Kernels therefore see
-one kind of array, flat and writable, and matrices as such an array with an offset and two strides.
+A matrix becomes a flat array with an offset and two strides.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from fastdnn import checks, dispatch
 from fastdnn.kernels.team import new_counters
-from fastdnn.workspace import aligned_zeros
+from fastdnn.memory import aligned_zeros, elements_at, writable
 
 Array = NDArray[Any]
 
@@ -25,8 +24,12 @@ _ANY_NDIM = tuple(range(65))
 # Working memory that a thread keeps from one call to the next: fresh pages cost time.
 KEPT_BYTES = 64 * 1024 * 1024
 
-# Work that is done before a second thread would have begun.
-_ALONE = dispatch.REGION_MICROSECONDS * dispatch.MULTIPLY_ADDS_PER_MICROSECOND
+# What a team costs a single call in all, 14 microseconds, in meetings of the team; and the work
+# that one thread does in that time.
+CALL_MEETINGS = 6
+_ALONE = dispatch.MULTIPLY_ADDS_PER_MICROSECOND * (
+    dispatch.REGION_MICROSECONDS + CALL_MEETINGS * dispatch.MEETING_MICROSECONDS
+)
 
 _no_counters = new_counters()  # a kernel alone counts nothing
 
@@ -58,33 +61,9 @@ def same_shape(name: str, array: Array, like_name: str, like: Array) -> None:
         )
 
 
-class _Memory:
-    """The memory from a matrix's lowest to its highest element, as one writable flat array."""
-
-    def __init__(self, array: Array, lowest: int, count: int) -> None:
-        self.owner = array
-        self.__array_interface__ = {
-            "version": 3,
-            "typestr": array.dtype.str,
-            "shape": (count,),
-            "data": (lowest, False),
-        }
-
-
 def flat(array: Array) -> Array:
-    """Contiguous, flat and writable: a view in the order of rows, or a copy.
-
-    Kernels write to outputs only, so that a read-only input may be aliased.
-    """
-    if not array.flags.c_contiguous:
-        return array.ravel()
-    view = array.reshape(-1)
-    return view if view.flags.writeable else _aliased(view)
-
-
-def _aliased(view: Array) -> Array:
-    address = view.__array_interface__["data"][0]
-    return np.asarray(_Memory(view, address, view.size))
+    """Contiguous, flat and writable: a view in the order of rows, or a copy."""
+    return writable(array.reshape(-1)) if array.flags.c_contiguous else array.ravel()
 
 
 def matrix(array: Array) -> tuple[Array, int, int, int]:
@@ -104,7 +83,7 @@ def matrix(array: Array) -> tuple[Array, int, int, int]:
     before = -min(reach[0], 0) - min(reach[1], 0)
     address = array.__array_interface__["data"][0] - before * itemsize
     count = 1 + abs(reach[0]) + abs(reach[1])
-    return np.asarray(_Memory(array, address, count)), before, row, column
+    return elements_at(array, address, count), before, row, column
 
 
 class _Kept(threading.local):
@@ -127,13 +106,16 @@ def working_memory(count: int, dtype: np.dtype[Any]) -> Array:
     return buffer[:count]
 
 
-def team_for(multiply_adds: int, meetings: int = 0) -> int:
+def team_for(multiply_adds: int) -> int:
     """Threads for so much work: `dispatch.best_team`, not asked where its answer is plain."""
-    return 1 if multiply_adds < _ALONE else dispatch.best_team(multiply_adds, meetings=meetings)
+    if multiply_adds < _ALONE:
+        return 1
+    return dispatch.best_team(multiply_adds, meetings=CALL_MEETINGS)
 
 
-def call(serial: Callable[..., Any], parallel: Callable[..., Any], team: int, *args: Any) -> Any:
-    """Run the twin that suits."""
+def call(kernel: Callable[..., Any], team: int, *args: Any) -> None:
+    """`dispatch.run_team`, past its preparations where there is no team."""
     if team == 1:
-        return serial(_no_counters, 1, *args)
-    return dispatch.run(serial, parallel, team, *args)
+        kernel(0, _no_counters, 1, *args)
+    else:
+        dispatch.run_team(kernel, team, *args)

@@ -50,7 +50,7 @@ def activate(name: str, Z: Array, slope: float = LEAKY_SLOPE) -> Array:
 def _activate_flat(code: int, Z: Array, slope: float) -> Array:
     A = np.empty(Z.shape, Z.dtype)
     call(
-        kernels.activate_serial, kernels.activate_parallel, _passes(Z),
+        kernels.activate, _passes(Z),
         A.reshape(-1), flat(Z), code, slope,
     )  # fmt: skip
     return A
@@ -60,7 +60,7 @@ def _softmax(Z: Array) -> Array:
     _has_units("Z", Z)
     A = np.empty(Z.shape, Z.dtype)
     call(
-        kernels.softmax_serial, kernels.softmax_parallel, _passes(Z),
+        kernels.softmax, _passes(Z),
         A.reshape(-1), flat(Z), len(Z),
     )  # fmt: skip
     return A
@@ -81,12 +81,12 @@ def backward(name: str, dA: Array, Z: Array, slope: float = LEAKY_SLOPE) -> Arra
     if name == "softmax":
         _has_units("Z", Z)
         call(
-            kernels.softmax_backward_serial, kernels.softmax_backward_parallel, _passes(Z),
+            kernels.softmax_backward, _passes(Z),
             target, passed, at, len(Z),
         )  # fmt: skip
     else:
         call(
-            kernels.backward_serial, kernels.backward_parallel, _passes(Z),
+            kernels.backward, _passes(Z),
             target, passed, at, ACTIVATIONS[name].code, slope,
         )  # fmt: skip
     return dZ
@@ -97,7 +97,7 @@ def notebook_error(AL: Array, Y: Array, Z: Array) -> Array:
     AL, Y, Z = common(AL, Y, Z)
     dZ = np.empty(AL.shape, AL.dtype)
     call(
-        kernels.notebook_error_serial, kernels.notebook_error_parallel, _passes(AL),
+        kernels.notebook_error, _passes(AL),
         dZ.reshape(-1), flat(AL), flat(Y), flat(Z), _ROUNDING[AL.dtype],
     )  # fmt: skip
     return dZ
@@ -110,7 +110,7 @@ def step(w: Array, g: Array, rate: float) -> Array:
         return np.asarray(w - rate * g)
     out = np.empty(w.shape, w.dtype)
     call(
-        kernels.step_serial, kernels.step_parallel, _passes(w),
+        kernels.step, _passes(w),
         out.reshape(-1), flat(w), flat(g), rate,
     )  # fmt: skip
     return out
@@ -121,7 +121,7 @@ def step_in_place(w: Array, g: Array, rate: float) -> None:
     if w.size >= FEW_ELEMENTS and w.dtype is g.dtype and w.flags.c_contiguous:
         target = w.reshape(-1)
         call(
-            kernels.step_serial, kernels.step_parallel, _passes(w),
+            kernels.step, _passes(w),
             target, target, flat(g), rate,
         )  # fmt: skip
     else:
@@ -132,7 +132,7 @@ def row_sums(dZ: Array, scale: float) -> Array:
     """scale * sum of each row, as a column."""
     out = np.empty((len(dZ), 1), dZ.dtype)
     call(
-        kernels.row_sums_serial, kernels.row_sums_parallel, _passes(dZ),
+        kernels.row_sums, _passes(dZ),
         out.reshape(-1), flat(dZ), scale,
     )  # fmt: skip
     return out
@@ -141,8 +141,8 @@ def row_sums(dZ: Array, scale: float) -> Array:
 def summed_cost(AL: Array, Y: Array, loss: int) -> float:
     """Sum of the loss over all outputs and examples, of arrays of one dtype and shape."""
     partial = np.empty(kernels.cost_runs(AL.size))
-    total: float = call(
-        kernels.cost_serial, kernels.cost_parallel, _passes(AL, 4 * ELEMENT_COST),
+    call(
+        kernels.cost, _passes(AL, 4 * ELEMENT_COST),
         partial, flat(AL), flat(Y), loss,
     )  # fmt: skip
-    return float(total)
+    return float(partial[0])

@@ -9,7 +9,6 @@ in an order that depends on shapes only.
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from . import elementary
 from .activations import (
@@ -22,7 +21,7 @@ from .activations import (
     softmax_backward_columns,
     softmax_columns,
 )
-from .jit import kernel, parallel_kernel, routine, stage
+from .jit import kernel, routine, stage
 from .losses import cost1
 from .simd import (
     absolute,
@@ -40,7 +39,7 @@ from .simd import (
     store_up_to,
     sum_lanes,
 )
-from .team import share
+from .team import RESULT, atomic_add, meet, share
 
 # Elements of a piece of work, and of a run whose sum is added to the total in float64.
 PIECE = 1024
@@ -100,11 +99,25 @@ def _pieces(member, team, count):
     return first * PIECE, min(end * PIECE, count)
 
 
+@kernel
+def count_not_finite(member, counters, team, x):
+    """counters[RESULT] = members that met a NaN or an infinity in their share of x."""
+    p, lane = pointer(x, 0), lanes(pointer(x, 0))
+    first, end = _pieces(member, team, x.size)
+    excess = splat(p, 0.0)
+    for i in range(first, end, lane):
+        v = load_up_to(at(p, i), end - i)
+        excess = excess + (v - v)  # 0, or NaN
+    if sum_lanes(excess) != 0:
+        atomic_add(counters, RESULT, 1)
+
+
 # --- activations and their derivatives -----------------------------------------------------------
 
 
-@stage
-def _activate(member, team, A, Z, code, slope):
+@kernel
+def activate(member, counters, team, A, Z, code, slope):
+    """A = g(Z) element by element; ``slope`` is the leaky relu's."""
     p, q, lane = pointer(A, 0), pointer(Z, 0), lanes(pointer(A, 0))
     first, end = _pieces(member, team, A.size)
     for i in range(first, end, lane):
@@ -112,38 +125,13 @@ def _activate(member, team, A, Z, code, slope):
 
 
 @kernel
-def activate_serial(counters, team, A, Z, code, slope):
-    """A = g(Z) element by element; ``slope`` is the leaky relu's."""
-    _activate(0, team, A, Z, code, slope)
-
-
-@parallel_kernel
-def activate_parallel(counters, team, A, Z, code, slope):
-    """The same by a team of threads."""
-    for member in prange(team):
-        _activate(np.int64(member), team, A, Z, code, slope)
-
-
-@stage
-def _backward(member, team, dZ, dA, Z, code, slope):
+def backward(member, counters, team, dZ, dA, Z, code, slope):
+    """dZ = dA g'(Z) element by element."""
     p, q, r, lane = pointer(dZ, 0), pointer(dA, 0), pointer(Z, 0), lanes(pointer(dZ, 0))
     first, end = _pieces(member, team, dZ.size)
     for i in range(first, end, lane):
         d, z = load_up_to(at(q, i), end - i), load_up_to(at(r, i), end - i)
         store_up_to(at(p, i), backward_from_z1(code, d, z, slope), end - i)
-
-
-@kernel
-def backward_serial(counters, team, dZ, dA, Z, code, slope):
-    """dZ = dA g'(Z) element by element."""
-    _backward(0, team, dZ, dA, Z, code, slope)
-
-
-@parallel_kernel
-def backward_parallel(counters, team, dZ, dA, Z, code, slope):
-    """The same by a team of threads."""
-    for member in prange(team):
-        _backward(np.int64(member), team, dZ, dA, Z, code, slope)
 
 
 @stage
@@ -153,46 +141,22 @@ def _columns(member, team, lane, columns):
     return first * lane, min(end * lane, columns)
 
 
-@stage
-def _softmax(member, team, A, Z, units):
+@kernel
+def softmax(member, counters, team, A, Z, units):
+    """A = softmax(Z) over the rows of a (units x m) array."""
     columns = A.size // units
     first, end = _columns(member, team, lanes(pointer(A, 0)), columns)
     softmax_columns(pointer(A, first), pointer(Z, first), units, columns, end - first)
 
 
 @kernel
-def softmax_serial(counters, team, A, Z, units):
-    """A = softmax(Z) over the rows of a (units x m) array."""
-    _softmax(0, team, A, Z, units)
-
-
-@parallel_kernel
-def softmax_parallel(counters, team, A, Z, units):
-    """The same by a team of threads."""
-    for member in prange(team):
-        _softmax(np.int64(member), team, A, Z, units)
-
-
-@stage
-def _softmax_backward(member, team, dZ, dA, Z, units):
+def softmax_backward(member, counters, team, dZ, dA, Z, units):
+    """dZ = A (dA - sum(dA A)) with A = softmax(Z); dZ is neither dA nor Z."""
     columns = dZ.size // units
     first, end = _columns(member, team, lanes(pointer(dZ, 0)), columns)
     A, count = pointer(dZ, first), end - first
     softmax_columns(A, pointer(Z, first), units, columns, count)
     softmax_backward_columns(A, pointer(dA, first), A, units, columns, count)
-
-
-@kernel
-def softmax_backward_serial(counters, team, dZ, dA, Z, units):
-    """dZ = A (dA - sum(dA A)) with A = softmax(Z); dZ is neither dA nor Z."""
-    _softmax_backward(0, team, dZ, dA, Z, units)
-
-
-@parallel_kernel
-def softmax_backward_parallel(counters, team, dZ, dA, Z, units):
-    """The same by a team of threads."""
-    for member in prange(team):
-        _softmax_backward(np.int64(member), team, dZ, dA, Z, units)
 
 
 # --- cost and error of the output ----------------------------------------------------------------
@@ -210,8 +174,9 @@ def _cost_run(loss, AL, Y, count):
     return np.float64(sum_lanes(total))
 
 
-@stage
-def _costs(member, team, partial, AL, Y, loss):
+@kernel
+def cost(member, counters, team, partial, AL, Y, loss):
+    """partial[0] = summed cost of all outputs, through a partial sum for each run."""
     run = 1 if AL.size < ONE_BY_ONE else PIECE
     first, end = share(member, team, partial.size)
     for i in range(first, end):
@@ -219,29 +184,12 @@ def _costs(member, team, partial, AL, Y, loss):
         partial[i] = _cost_run(
             loss, pointer(AL, start), pointer(Y, start), min(run, AL.size - start)
         )
-
-
-@routine
-def _in_order(partial):
-    total = 0.0
-    for i in range(partial.size):
-        total += partial[i]
-    return total
-
-
-@kernel
-def cost_serial(counters, team, partial, AL, Y, loss):
-    """Summed cost of all outputs, through ``partial`` sums: one for each run."""
-    _costs(0, team, partial, AL, Y, loss)
-    return _in_order(partial)
-
-
-@parallel_kernel
-def cost_parallel(counters, team, partial, AL, Y, loss):
-    """The same by a team of threads."""
-    for member in prange(team):
-        _costs(np.int64(member), team, partial, AL, Y, loss)
-    return _in_order(partial)
+    meet(counters, team, 1)
+    if member == 0:
+        total = 0.0
+        for i in range(partial.size):
+            total += partial[i]
+        partial[0] = total
 
 
 def cost_runs(count: int) -> int:
@@ -249,8 +197,9 @@ def cost_runs(count: int) -> int:
     return count if count < ONE_BY_ONE else -(-count // PIECE)
 
 
-@stage
-def _notebook_error(member, team, dZ, AL, Y, Z, rounding):
+@kernel
+def notebook_error(member, counters, team, dZ, AL, Y, Z, rounding):
+    """dZ of a sigmoid output through dAL, as the notebooks compute it: see ``notebook_error1``."""
     p, q, r, s = pointer(dZ, 0), pointer(AL, 0), pointer(Y, 0), pointer(Z, 0)
     lane, tiny = lanes(p), smallest_normal(p)
     first, end = _pieces(member, team, dZ.size)
@@ -261,42 +210,17 @@ def _notebook_error(member, team, dZ, AL, Y, Z, rounding):
         store_up_to(at(p, i), notebook_error1(a, y, sigmoid, tiny, rounding), left)
 
 
-@kernel
-def notebook_error_serial(counters, team, dZ, AL, Y, Z, rounding):
-    """dZ of a sigmoid output through dAL, as the notebooks compute it: see ``notebook_error1``."""
-    _notebook_error(0, team, dZ, AL, Y, Z, rounding)
-
-
-@parallel_kernel
-def notebook_error_parallel(counters, team, dZ, AL, Y, Z, rounding):
-    """The same by a team of threads."""
-    for member in prange(team):
-        _notebook_error(np.int64(member), team, dZ, AL, Y, Z, rounding)
-
-
 # --- update and sums -----------------------------------------------------------------------------
 
 
-@stage
-def _step(member, team, out, w, g, rate):
+@kernel
+def step(member, counters, team, out, w, g, rate):
+    """out = w - rate g; out may be w."""
     p, q, r, lane = pointer(out, 0), pointer(w, 0), pointer(g, 0), lanes(pointer(out, 0))
     first, end = _pieces(member, team, out.size)
     for i in range(first, end, lane):
         v = fma(load_up_to(at(r, i), end - i), -rate, load_up_to(at(q, i), end - i))
         store_up_to(at(p, i), v, end - i)
-
-
-@kernel
-def step_serial(counters, team, out, w, g, rate):
-    """out = w - rate g; out may be w."""
-    _step(0, team, out, w, g, rate)
-
-
-@parallel_kernel
-def step_parallel(counters, team, out, w, g, rate):
-    """The same by a team of threads."""
-    for member in prange(team):
-        _step(np.int64(member), team, out, w, g, rate)
 
 
 @routine
@@ -319,8 +243,9 @@ def _sum_run(p, count):
     return np.float64(sum_lanes((a + b) + (c + d)))
 
 
-@stage
-def _row_sums(member, team, out, dZ, scale):
+@kernel
+def row_sums(member, counters, team, out, dZ, scale):
+    """out[i] = scale * sum of row i of dZ, added up in float64."""
     rows = out.size
     columns = dZ.size // rows
     first, end = share(member, team, rows)
@@ -329,16 +254,3 @@ def _row_sums(member, team, out, dZ, scale):
         for j in range(0, columns, PIECE):
             total += _sum_run(pointer(dZ, i * columns + j), min(PIECE, columns - j))
         put(pointer(out, 0), i, total * scale)
-
-
-@kernel
-def row_sums_serial(counters, team, out, dZ, scale):
-    """out[i] = scale * sum of row i of dZ, added up in float64."""
-    _row_sums(0, team, out, dZ, scale)
-
-
-@parallel_kernel
-def row_sums_parallel(counters, team, out, dZ, scale):
-    """The same by a team of threads."""
-    for member in prange(team):
-        _row_sums(np.int64(member), team, out, dZ, scale)

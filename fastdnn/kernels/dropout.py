@@ -14,20 +14,10 @@ import numpy as np
 from llvmlite import ir
 from numba.core import types
 
+from .emit import I32, emit_splat
 from .jit import routine
-from .simd import (
-    I32,
-    Pointer,
-    at,
-    emit_splat,
-    lane_count,
-    lanes,
-    load,
-    out_of_line,
-    primitive,
-    store,
-    vector_of,
-)
+from .simd import Pointer, at, lanes, load, out_of_line, primitive, store
+from .vectors import lane_count, vector_of
 
 _FIRST, _SECOND, _GOLDEN = 0x7FEB352D, 0x846CA68B, 0x9E3779B9
 _MASK = 0xFFFFFFFF

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from . import elementary
 from .activations import SOFTMAX, activate_run
+from .examples import forward_layer
 from .jit import kernel, routine
-from .packing import pack_rows, pack_strided
+from .packing import pack_lines
 from .simd import (
     at,
     fma,
@@ -24,7 +25,7 @@ from .simd import (
     store_first,
     sum_lanes,
 )
-from .step import (
+from .tables import (
     CODE,
     EXAMPLES,
     GROUP,
@@ -37,6 +38,7 @@ from .step import (
     OUTPUT_PANEL,
     PACKS,
     PANELS,
+    PIECES,
     SCRATCH,
     SCRATCH_SIZE,
     WIDTH,
@@ -44,10 +46,9 @@ from .step import (
     X_ROW,
     B,
     W,
-    forward_layer,
-    pack_weights,
 )
-from .team import meet, share
+from .team import PANEL_PIECES, claim, meet, offer, share
+from .weights import pack_weights
 
 
 @routine
@@ -64,36 +65,37 @@ def _unpack(out, stride, panel, rows, columns, width):
 def forward_panels(member, counters, team, shape, layers, parameters, work, x, out):
     """out (n_y, m, row-major) = the network's output for x: this member's share of the panels.
 
-    It takes them ``GROUP`` at a time through slots of its own. Returns 0.
+    It takes them ``GROUP`` at a time through slots of its own.
     """
     scratch = pointer(work, shape[SCRATCH] + member * shape[SCRATCH_SIZE])
+    first, end = share(member, team, shape[PIECES])
+    offer(counters, PANEL_PIECES, member, team, first, end)
     if shape[PACKS]:
         for layer in range(shape[LAYERS]):
-            pack_weights(work, parameters, layers, layer, member, team, scratch)
-        meet(counters, team, 1)
+            pack_weights(work, parameters, shape, layers, layer, member, team, scratch)
+    meet(counters, team, 1)
     width, group, examples = shape[WIDTH], shape[GROUP], shape[EXAMPLES]
     last = shape[LAYERS] - 1
     n_in, n_out = layers[0, N_IN], layers[last, N_OUT]
     slot = member * group
-    first, end = share(member, team, shape[PANELS])
-    for panel in range(first, end, group):
-        panels = min(group, end - panel)
-        for i in range(panels):
-            start = (panel + i) * width
-            columns = min(width, examples - start)
-            target = pointer(work, layers[0, INPUT] + (slot + i) * layers[0, INPUT_PANEL])
-            source = pointer(x, start * shape[X_COLUMN])
-            if shape[X_COLUMN] == 1:
-                pack_rows(target, source, shape[X_ROW], n_in, columns, width)
-            else:
-                pack_strided(target, source, shape[X_ROW], shape[X_COLUMN], n_in, columns, width)
+    piece = claim(counters, PANEL_PIECES, member, team)
+    while piece >= 0:
+        panel = piece * group
+        panels = min(group, shape[PANELS] - panel)
+        # All panels of the group at once: rows of a large X lie on different pages of memory.
+        pack_lines(
+            pointer(work, layers[0, INPUT] + slot * layers[0, INPUT_PANEL]),
+            layers[0, INPUT_PANEL], width,
+            pointer(x, panel * width * shape[X_COLUMN]), shape[X_COLUMN], shape[X_ROW],
+            panels, width, examples - panel * width, n_in, scratch,
+        )  # fmt: skip
         for layer in range(shape[LAYERS]):
-            forward_layer(work, parameters, shape, layers, layer, slot, panels, 0)
+            forward_layer(work, parameters, shape, layers, layer, slot, slot, panels, 0, 0)
         for i in range(panels):
             start = (panel + i) * width
             A = pointer(work, layers[last, OUTPUT] + (slot + i) * layers[last, OUTPUT_PANEL])
             _unpack(pointer(out, start), examples, A, n_out, min(width, examples - start), width)
-    return 0
+        piece = claim(counters, PANEL_PIECES, member, team)
 
 
 # Rows of W whose inner products are taken together: enough chains of multiply-adds to keep the

@@ -6,10 +6,12 @@ Four decorators, by what a function is for:
     a formula or a loop that other kernels call.
 ``stage``
     a named part of one large kernel.
+``standalone``
+    a routine that is compiled once, cached on disk, and called through its address.
 ``kernel``
-    a serial kernel that Python calls; releases the GIL; cached on disk.
+    what Python calls, or one member of a team does; releases the GIL; cached on disk.
 ``parallel_kernel``
-    a kernel with a ``prange`` loop; cached on disk.
+    a kernel with a ``prange`` loop (``team.launch``); cached on disk.
 
 No fast-math flag is set anywhere. The hot loops already say which operations fuse and in which
 order sums run (``kernels.simd``), so the flags would only let LLVM choose differently in a serial
@@ -24,8 +26,7 @@ import contextlib
 import functools
 import hashlib
 import os
-import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ __all__ = [
     "parallel_kernel",
     "routine",
     "stage",
+    "standalone",
 ]
 
 _FLAGS = {"nogil": True, "error_model": "numpy"}
@@ -71,13 +73,31 @@ class _KernelCache(FunctionCache):
         super().__init__(py_func)
         if _KernelCache._digest is None:
             _KernelCache._digest = _source_digest()
-        self._cache_file._source_stamp = _KernelCache._digest
+        # A kernel that stands elsewhere (a test's, a user's) is also as old as its own file.
+        own = self._cache_file._source_stamp
+        self._cache_file._source_stamp = (_KernelCache._digest, own)
 
-    @contextlib.contextmanager
-    def _guard_against_spurious_io_errors(self) -> Iterator[None]:
-        # A full, read-only or corrupted cache costs a compilation, never an exception.
-        with contextlib.suppress(OSError, EOFError, pickle.PickleError, ValueError):
-            yield
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        # Whatever a damaged file raises on the way, pickle's exceptions are of any kind.
+        with contextlib.suppress(Exception):
+            return super().load_overload(sig, target_context)
+        return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        with contextlib.suppress(Exception):
+            if not self._fresh_index():
+                # Numba writes the index before the code it names: if the second write failed, the
+                # old code of that name would pass for the new.
+                for path in Path(self._cache_path).glob(f"{self._impl.filename_base}.*.nbc"):
+                    path.unlink()
+                Path(self._cache_file._index_path).unlink(missing_ok=True)
+            super().save_overload(sig, data)
+
+    def _fresh_index(self) -> bool:
+        """Whether there is an index, undamaged and not out of date."""
+        with contextlib.suppress(Exception):
+            return bool(self._cache_file._load_index())
+        return False
 
 
 _cached: list[Any] = []
@@ -129,6 +149,17 @@ def stage(function: Callable[..., Any]) -> Any:
     level, which halves the time to compile a training step.
     """
     return numba.njit(inline="always", **_FLAGS)(function)
+
+
+def standalone(function: Callable[..., Any]) -> Any:
+    """Compile ``function`` for callers that know its address (``Dispatcher.compile`` first).
+
+    The machine code of a large routine would else be generated again in each of its callers.
+    """
+    if config.DISABLE_JIT:
+        return function
+    flags = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, **_FLAGS}
+    return _with_cache(numba.njit(**flags)(function))
 
 
 def kernel(function: Callable[..., Any]) -> Any:

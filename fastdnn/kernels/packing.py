@@ -23,6 +23,7 @@ from .simd import (
     store_up_to,
     transpose_square,
 )
+from .team import share
 
 
 @routine
@@ -67,16 +68,18 @@ def pack_strided(panel, source, row_stride, column_stride, rows, columns, width)
 
 
 @routine
-def transpose_panel(target, target_stride, target_width, panel, width, rows, first):
-    """One panel of examples into the panels of units, squares of lanes x lanes at a time.
+def transpose_panel(target, target_stride, target_width, panel, width, unit, units, first):
+    """Rows of one panel of examples into the panels of units, squares of lanes x lanes at a time.
 
     Unit u of example e goes to panel ``u // target_width`` of ``target`` (``target_stride`` apart),
-    row ``first + e``. ``panel`` has its rows padded to a multiple of the lanes.
+    row ``first + e``. ``panel`` holds ``units`` rows from ``unit`` on, a multiple of the lanes;
+    they are padded to a multiple of the lanes.
     """
     out_of_line()
     lane = lanes(panel)
-    for u in range(0, rows, lane):
-        column = at(target, (u // target_width) * target_stride + u % target_width)
+    for u in range(0, units, lane):
+        place = unit + u
+        column = at(target, (place // target_width) * target_stride + place % target_width)
         for e in range(0, width, lane):
             transpose_square(
                 at(column, (first + e) * target_width),
@@ -111,35 +114,6 @@ def transpose_units(panel, width, units, units_panel, unit_width, rows):
             transpose_square(
                 at(panel, u * width + e), width, at(column, e * unit_width), unit_width
             )
-
-
-@routine
-def pack_left(target, source, row_stride, k_stride, rows, k_count, scratch):
-    """``rows`` x ``k_count`` of a strided matrix, k after k, the rows of a tile side by side.
-
-    ``scratch`` holds lanes x lanes elements.
-    """
-    out_of_line()
-    lane = lanes(target)
-    if row_stride == 1:
-        for j in range(k_count):
-            for i in range(0, rows, lane):
-                values = load_up_to(at(source, j * k_stride + i), rows - i)
-                store_up_to(at(target, j * rows + i), values, rows - i)
-        return
-    k = 0
-    if k_stride == 1 and rows <= lane:
-        while k + lane <= k_count:
-            for i in range(rows):
-                store(at(scratch, i * lane), load(at(source, i * row_stride + k)))
-            transpose_square(scratch, lane, scratch, lane)
-            for j in range(lane):
-                store_first(at(target, (k + j) * rows), load(at(scratch, j * lane)), rows)
-            k += lane
-    while k < k_count:
-        for i in range(rows):
-            put(target, k * rows + i, get(source, i * row_stride + k * k_stride))
-        k += 1
 
 
 # --- operands of a product of any two matrices ----------------------------------------------------
@@ -207,3 +181,71 @@ def pack_lines(
             _transpose_block(to, width, first, stride, left, k_count, square)
         else:
             _gather_block(to, width, first, stride, k_stride, left, k_count)
+
+
+# --- a packed left operand ------------------------------------------------------------------------
+#
+# For each run of k, tile after tile: its rows side by side, k after k, without a gap. The tile that
+# starts at ``row`` in the run from ``k`` on stands at ``k * rows + row * length of the run``.
+
+
+@routine
+def _pack_lines_along_k(target, source, row_stride, rows, k_count, square):
+    """One tile from rows that run along k, by squares of lanes x lanes."""
+    out_of_line()
+    lane = lanes(target)
+    for i in range(rows, lane):
+        store(at(square, i * lane), splat(target, 0.0))
+    for k in range(0, k_count, lane):
+        for i in range(rows):
+            store(at(square, i * lane), load_up_to(at(source, i * row_stride + k), k_count - k))
+        transpose_square(square, lane, square, lane)
+        for j in range(min(lane, k_count - k)):
+            store_first(at(target, (k + j) * rows), load(at(square, j * lane)), rows)
+        for i in range(rows, lane):
+            store(at(square, i * lane), splat(target, 0.0))
+
+
+@routine
+def _pack_lines_across_k(target, source, k_stride, height, rows, k_count):
+    """Neighbouring tiles from rows that lie side by side for each k: line after line of memory."""
+    out_of_line()
+    for k in range(k_count):
+        line = at(source, k * k_stride)
+        for i in range(0, rows, height):
+            high = min(height, rows - i)
+            store_up_to(at(target, i * k_count + k * high), load_up_to(at(line, i), high), high)
+
+
+@routine
+def _pack_elements(target, source, row_stride, k_stride, rows, k_count):
+    """One tile of a matrix with any strides."""
+    out_of_line()
+    for k in range(k_count):
+        for i in range(rows):
+            put(target, k * rows + i, get(source, i * row_stride + k * k_stride))
+
+
+# Tiles that are packed together from rows that lie side by side.
+_TILES_TOGETHER = 16
+
+
+@routine
+def pack_left(packed, member, team, left, left_row, left_k, rows, k_count, k_block, height, square):
+    """This member's share of packing ``left`` (rows x k_count, any strides) in tiles of ``height``.
+
+    ``square`` is room for lanes x lanes elements. A tile is no higher than a vector.
+    """
+    step = height * (_TILES_TOGETHER if left_row == 1 else 1)
+    pieces = (rows + step - 1) // step
+    first, end = share(member, team, (k_count + k_block - 1) // k_block * pieces)
+    for piece in range(first, end):
+        i, k = piece % pieces * step, piece // pieces * k_block
+        high, run = min(step, rows - i), min(k_block, k_count - k)
+        target, source = at(packed, k * rows + i * run), at(left, i * left_row + k * left_k)
+        if left_row == 1:
+            _pack_lines_across_k(target, source, left_k, height, high, run)
+        elif left_k == 1 and high <= lanes(packed):
+            _pack_lines_along_k(target, source, left_row, high, run, square)
+        else:
+            _pack_elements(target, source, left_row, left_k, high, run)

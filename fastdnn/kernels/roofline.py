@@ -9,31 +9,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
-from numba import prange
 from numba.core import types
 
-from .jit import kernel, parallel_kernel, stage
-from .simd import (
-    I64,
-    Pointer,
-    emit_fma,
-    emit_load,
-    emit_splat,
-    emit_store,
-    fma,
-    lane_count,
-    lanes,
-    load_up_to,
-    pointer,
-    primitive,
-    splat,
-    store_up_to,
-    vector_of,
-)
+from .emit import I64, emit_fma, emit_load, emit_splat, emit_store
+from .jit import kernel
+from .simd import Pointer, fma, lanes, load_up_to, pointer, primitive, splat, store_up_to
 from .target import TARGET
 from .team import share
+from .vectors import lane_count, vector_of
 
 # Independent chains: latency (4 cycles) times units (2, or 4 in some aarch64 cores) is the least;
 # the two operands and, without a fused instruction, a product must find registers beside them.
@@ -87,21 +71,14 @@ def multiply_add_chains(typing: Any, values: types.CPointer, rounds: types.Integ
 
 
 @kernel
-def multiply_adds_serial(counters, team, values, block, rounds):
-    """``rounds`` multiply-adds on every element of the first ``block`` of ``values``."""
-    multiply_add_chains(pointer(values, 0), rounds)
+def multiply_adds(member, counters, team, values, block, rounds):
+    """``rounds`` multiply-adds on every element of this member's ``block`` of ``values``."""
+    multiply_add_chains(pointer(values, member * block), rounds)
 
 
-@parallel_kernel
-def multiply_adds_parallel(counters, team, values, block, rounds):
-    """The same by every member of the team, each on its own ``block`` of ``values``."""
-    for member in prange(team):
-        multiply_add_chains(pointer(values, np.int64(member) * block), rounds)
-
-
-@stage
-def _member_triad(member, team, a, b, c, scale):
-    """The share of one member in a = b + scale * c, a vector at a time."""
+@kernel
+def triad(member, counters, team, a, b, c, scale):
+    """a = b + scale * c, this member's share of it, a vector at a time."""
     lane = lanes(pointer(a, 0))
     factor = splat(pointer(a, 0), scale)
     first, end = share(member, team, (a.size + lane - 1) // lane)
@@ -109,16 +86,3 @@ def _member_triad(member, team, a, b, c, scale):
         left = a.size - i
         total = fma(load_up_to(pointer(c, i), left), factor, load_up_to(pointer(b, i), left))
         store_up_to(pointer(a, i), total, left)
-
-
-@kernel
-def triad_serial(counters, team, a, b, c, scale):
-    """a = b + scale * c by the calling thread alone."""
-    _member_triad(0, 1, a, b, c, scale)
-
-
-@parallel_kernel
-def triad_parallel(counters, team, a, b, c, scale):
-    """The same by a team of threads."""
-    for member in prange(team):
-        _member_triad(np.int64(member), team, a, b, c, scale)

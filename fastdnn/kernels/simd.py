@@ -12,28 +12,28 @@ Pointer arithmetic is not checked in compiled code: the caller owns the bounds.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, config, types
-from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
+from numba.core import config, types
+from numba.extending import intrinsic
 
+from .emit import (
+    I32,
+    I64,
+    call_llvm,
+    element_bytes,
+    emit_fma,
+    emit_load,
+    emit_store,
+    lanes_below,
+    masked_function,
+)
 from .jit import routine
-from .target import TARGET
-
-I32, I64 = ir.IntType(32), ir.IntType(64)
-
-
-def lane_count(dtype: Any) -> int:
-    """Elements of ``dtype`` in one vector of this processor."""
-    return TARGET.vector_bytes // np.dtype(dtype).itemsize
-
-
-# --- primitives: an intrinsic and its plain-Python twin ------------------------------------------
+from .vectors import VectorType, broadcast, lane_count, vector_of
 
 
 def primitive(twin: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
@@ -57,88 +57,6 @@ class Pointer:
         if not 0 <= self.offset <= self.array.size - count:
             raise IndexError(f"{count} elements at {self.offset} of {self.array.size}")
         return self.array[self.offset : self.offset + count]
-
-
-class VectorType(types.Type):
-    """Numba type of one machine vector; a comparison gives the vector of booleans."""
-
-    def __init__(self, dtype: types.Type, lanes: int) -> None:
-        self.dtype, self.lanes = dtype, lanes
-        super().__init__(name=f"vector({dtype}, {lanes})")
-
-
-@register_model(VectorType)
-class _VectorModel(models.PrimitiveModel):
-    def __init__(self, manager: Any, numba_type: VectorType) -> None:
-        element = ir.IntType(1)
-        if numba_type.dtype is not types.boolean:
-            element = manager.lookup(numba_type.dtype).get_value_type()
-        super().__init__(manager, numba_type, ir.VectorType(element, numba_type.lanes))
-
-
-def vector_of(dtype: types.Type) -> VectorType:
-    """The vector type of this processor for ``dtype``."""
-    return VectorType(dtype, TARGET.vector_bytes * 8 // dtype.bitwidth)
-
-
-def element_of(value: types.Type) -> types.Type:
-    """float32 or float64: what a scalar, vector or pointer type holds."""
-    return value.dtype if isinstance(value, VectorType | types.CPointer) else value
-
-
-def intrinsic_suffix(llvm_type: ir.Type) -> str:
-    """LLVM's mangling of a float or vector-of-float type: 'f32', 'v8f64'."""
-    if isinstance(llvm_type, ir.VectorType):
-        return f"v{llvm_type.count}{intrinsic_suffix(llvm_type.element)}"
-    return "f32" if isinstance(llvm_type, ir.FloatType) else "f64"
-
-
-def call_llvm(builder: ir.IRBuilder, name: str, *args: ir.Value) -> ir.Value:
-    """Call the LLVM intrinsic ``name`` that takes and returns the type of its arguments."""
-    kind = args[0].type
-    signature = ir.FunctionType(kind, [kind] * len(args))
-    full_name = f"llvm.{name}.{intrinsic_suffix(kind)}"
-    return builder.call(cgutils.get_or_insert_function(builder.module, signature, full_name), args)
-
-
-def emit_fma(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-    """a * b + c: one rounding where the processor can, two where it would need a library call."""
-    if TARGET.fused_multiply_add:
-        return call_llvm(builder, "fma", a, b, c)
-    return builder.fadd(builder.fmul(a, b), c)
-
-
-def emit_splat(builder: ir.IRBuilder, scalar: ir.Value, kind: ir.VectorType) -> ir.Value:
-    """The vector whose lanes all hold ``scalar``."""
-    undefined = ir.Constant(kind, ir.Undefined)
-    first = builder.insert_element(undefined, scalar, I32(0))
-    lanes = ir.Constant(ir.VectorType(I32, kind.count), [0] * kind.count)
-    return builder.shuffle_vector(first, undefined, lanes)
-
-
-def emit_load(builder: ir.IRBuilder, pointer: ir.Value, kind: ir.VectorType) -> ir.Value:
-    """An unaligned vector load."""
-    value = builder.load(builder.bitcast(pointer, kind.as_pointer()))
-    value.align = _element_bytes(kind)
-    return value
-
-
-def emit_prefetch(builder: ir.IRBuilder, pointer: ir.Value) -> None:
-    """Ask for the cache line at ``pointer``; any address will do."""
-    kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), I32, I32, I32])
-    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    address = builder.bitcast(pointer, ir.IntType(8).as_pointer())
-    builder.call(function, [address, I32(0), I32(3), I32(1)])  # read, into all levels, data
-
-
-def emit_store(builder: ir.IRBuilder, value: ir.Value, pointer: ir.Value) -> None:
-    """An unaligned vector store."""
-    store = builder.store(value, builder.bitcast(pointer, value.type.as_pointer()))
-    store.align = _element_bytes(value.type)
-
-
-def _element_bytes(kind: ir.VectorType) -> int:
-    return 4 if isinstance(kind.element, ir.FloatType) else 8
 
 
 @primitive(lambda: None)
@@ -247,24 +165,6 @@ def store(typing: Any, p: types.CPointer, v: VectorType) -> Any:
     return types.void(p, v), codegen
 
 
-def _lanes_below(builder: ir.IRBuilder, count: ir.Value, lanes: int) -> ir.Value:
-    """Mask of the lanes whose index is below ``count``."""
-    indices = ir.Constant(ir.VectorType(I64, lanes), list(range(lanes)))
-    return builder.icmp_signed("<", indices, emit_splat(builder, count, indices.type))
-
-
-def _masked_function(builder: ir.IRBuilder, name: str, kind: ir.VectorType) -> ir.Function:
-    """Declaration of llvm.masked.load or llvm.masked.store for ``kind``."""
-    mask = ir.VectorType(ir.IntType(1), kind.count)
-    pointer_type = kind.as_pointer()
-    if name == "load":
-        signature = ir.FunctionType(kind, [pointer_type, I32, mask, kind])
-    else:
-        signature = ir.FunctionType(ir.VoidType(), [kind, pointer_type, I32, mask])
-    full_name = f"llvm.masked.{name}.{intrinsic_suffix(kind)}.p0"
-    return cgutils.get_or_insert_function(builder.module, signature, full_name)
-
-
 def _twin_load_first(p: Pointer, count: int) -> np.ndarray:
     vector = np.zeros(lane_count(p.array.dtype), p.array.dtype)
     count = min(count, vector.size)
@@ -284,10 +184,10 @@ def load_first(typing: Any, p: types.CPointer, count: types.Integer) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind = context.get_value_type(vector)
-        mask = _lanes_below(builder, args[1], vector.lanes)
-        function = _masked_function(builder, "load", kind)
+        mask = lanes_below(builder, args[1], vector.lanes)
+        function = masked_function(builder, "load", kind)
         address = builder.bitcast(args[0], kind.as_pointer())
-        align = I32(_element_bytes(kind))
+        align = I32(element_bytes(kind))
         return builder.call(function, [address, align, mask, ir.Constant(kind, None)])
 
     return vector(p, types.int64), codegen
@@ -299,10 +199,10 @@ def store_first(typing: Any, p: types.CPointer, v: VectorType, count: types.Inte
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind = args[1].type
-        mask = _lanes_below(builder, args[2], v.lanes)
-        function = _masked_function(builder, "store", kind)
+        mask = lanes_below(builder, args[2], v.lanes)
+        function = masked_function(builder, "store", kind)
         address = builder.bitcast(args[0], kind.as_pointer())
-        builder.call(function, [args[1], address, I32(_element_bytes(kind)), mask])
+        builder.call(function, [args[1], address, I32(element_bytes(kind)), mask])
         return context.get_dummy_value()
 
     return types.void(p, v, types.int64), codegen
@@ -313,7 +213,7 @@ def keep_first(typing: Any, v: VectorType, count: types.Integer) -> Any:
     """The vector with every lane from ``count`` on set to zero."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        mask = _lanes_below(builder, args[1], v.lanes)
+        mask = lanes_below(builder, args[1], v.lanes)
         return builder.select(mask, args[0], ir.Constant(args[0].type, None))
 
     return v(v, types.int64), codegen
@@ -339,75 +239,6 @@ def store_up_to(p, v, count):
 # --- arithmetic ----------------------------------------------------------------------------------
 
 
-def _broadcast(context: Any, builder: Any, value: Any, source: Any, target: VectorType) -> Any:
-    """``value`` as a vector of ``target``: a scalar is converted and copied into every lane."""
-    if isinstance(source, VectorType):
-        return value
-    scalar = context.cast(builder, value, source, target.dtype)
-    return emit_splat(builder, scalar, context.get_value_type(target))
-
-
-def _is_operand(value: Any) -> bool:
-    return isinstance(value, VectorType | types.Number)
-
-
-def _register_operator(symbol: Any, emit: Callable[..., Any], *, compares: bool = False) -> None:
-    """Give a Python operator its meaning on vectors, alone or with a scalar on either side."""
-
-    @type_callable(symbol)
-    def type_vector_operator(context: Any) -> Any:
-        def typer(a: Any, b: Any) -> Any:
-            if not (_is_operand(a) and _is_operand(b)):
-                return None
-            vector = a if isinstance(a, VectorType) else b
-            if not isinstance(vector, VectorType):
-                return None
-            return VectorType(types.boolean, vector.lanes) if compares else vector
-
-        return typer
-
-    def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        left, right = signature.args
-        vector = left if isinstance(left, VectorType) else right
-        a = _broadcast(context, builder, args[0], left, vector)
-        b = _broadcast(context, builder, args[1], right, vector)
-        return emit(builder, a, b)
-
-    for pair in (
-        (VectorType, VectorType),
-        (VectorType, types.Number),
-        (types.Number, VectorType),
-    ):
-        lower_builtin(symbol, *pair)(lower)
-
-
-def _comparison(symbol: str) -> Callable[..., Any]:
-    ordered = "fcmp_unordered" if symbol == "!=" else "fcmp_ordered"
-    return lambda builder, a, b: getattr(builder, ordered)(symbol, a, b)
-
-
-_register_operator(operator.add, lambda builder, a, b: builder.fadd(a, b))
-_register_operator(operator.sub, lambda builder, a, b: builder.fsub(a, b))
-_register_operator(operator.mul, lambda builder, a, b: builder.fmul(a, b))
-_register_operator(operator.truediv, lambda builder, a, b: builder.fdiv(a, b))
-_register_operator(operator.lt, _comparison("<"), compares=True)
-_register_operator(operator.le, _comparison("<="), compares=True)
-_register_operator(operator.gt, _comparison(">"), compares=True)
-_register_operator(operator.ge, _comparison(">="), compares=True)
-_register_operator(operator.eq, _comparison("=="), compares=True)
-_register_operator(operator.ne, _comparison("!="), compares=True)
-
-
-@type_callable(operator.neg)
-def _type_negate(context: Any) -> Any:
-    return lambda a: a if isinstance(a, VectorType) else None
-
-
-@lower_builtin(operator.neg, VectorType)
-def _lower_negate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    return builder.fneg(args[0])
-
-
 def _twin_fma(a: Any, b: Any, c: Any) -> Any:
     return a * b + c
 
@@ -423,7 +254,7 @@ def _common(*kinds: types.Type) -> types.Type | None:
 
 def _convert(context: Any, builder: Any, value: Any, source: Any, target: Any) -> Any:
     if isinstance(target, VectorType):
-        return _broadcast(context, builder, value, source, target)
+        return broadcast(context, builder, value, source, target)
     return context.cast(builder, value, source, target)
 
 
@@ -468,7 +299,7 @@ def splat(typing: Any, p: types.CPointer, x: types.Number) -> Any:
     vector = vector_of(p.dtype)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _broadcast(context, builder, args[1], signature.args[1], vector)
+        return broadcast(context, builder, args[1], signature.args[1], vector)
 
     return vector(p, x), codegen
 

@@ -30,13 +30,17 @@ class Target:
     fused_multiply_add: bool
 
     @property
-    def tile_rows(self) -> int:
-        """Rows of the largest tile of the micro-kernel, which is two vectors wide.
+    def tile_vectors(self) -> int:
+        """Vectors in a row of the micro-kernel's widest tile."""
+        return 4 if self.vector_registers == 32 else 2
 
-        2 accumulators a row, 2 vectors of the right operand and 1 or 2 broadcasts must fit into
-        the register file: 14 rows of 32 registers, 6 of 16.
+    def tile_rows(self, vectors: int) -> int:
+        """Most rows of a tile that is so many vectors wide.
+
+        ``rows * vectors`` accumulators, the vectors of the right operand and two broadcasts must
+        fit into the register file. Beyond 14 rows a tile gains nothing.
         """
-        return 14 if self.vector_registers == 32 else 6
+        return min(14, (self.vector_registers - vectors - 2) // vectors)
 
 
 def _names() -> tuple[str, str]:

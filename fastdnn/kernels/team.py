@@ -4,11 +4,12 @@ A training step has two or three phases with a barrier between. Leaving and re-e
 threading layer costs 3-5 microseconds each time, as much as a small network's whole step, so a
 region is entered once for many steps and its members meet at a spinning barrier (0.5 us).
 A member that waits long gives its core away: with more threads than free cores the one that is
-waited for must get to run.
+waited for must get to run. For the same reason a member that has done its own pieces of the work
+takes over those that others have not begun (`claim`).
 
-A team's kernel has the form ``kernel(member, counters, team, *args) -> int``. Alone it is called
-as member 0 of 1; `launch` calls the same machine code from a parallel loop, so that results cannot
-depend on which of the two ran.
+A team's kernel has the form ``kernel(member, counters, team, *args)`` and returns nothing; a number
+it has to tell goes into ``counters[RESULT]``. Alone it is called as member 0 of 1; `launch` calls
+the same machine code from a parallel loop, so that results cannot depend on which of the two ran.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import prange, typeof
-from numba.core import cgutils, types
+from numba.core import cgutils, config, types
 
 from .jit import parallel_kernel, routine
 from .simd import primitive
@@ -29,16 +30,23 @@ from .simd import primitive
 # Entries of a team's counters, each on a cache line of its own.
 ARRIVALS, FAILURES, RESULT = 0, 8, 16
 
+# Behind them a line for each kind of pieces and each member: the next piece, the first, the end.
+UNIT_PIECES, PANEL_PIECES, FIRST_BLOCKS, OTHER_BLOCKS = range(4)
+_LINE = 8
+_PIECES = 24
+_SIZE = _PIECES + 4 * _LINE * config.NUMBA_NUM_THREADS
+
 
 def new_counters() -> np.ndarray:
-    """Counters for one parallel region."""
-    return np.zeros(24, np.int64)
+    """Counters for one parallel region of any team."""
+    return np.zeros(_SIZE, np.int64)
 
 
 _COUNTERS_TYPE = typeof(new_counters())
 
-# Rounds of the barrier's loop before it starts to yield: some 50 us, far above a phase's jitter.
-_SPINS = 4096
+# Rounds of the barrier's loop before it starts to sleep, which takes 70 us or more: some 200 us,
+# far above a phase's jitter.
+_SPINS = 16384
 
 
 @primitive(lambda *args: None)
@@ -54,28 +62,25 @@ def _call_member(
     kinds = (i64, counters, i64, *(types.unliteral(kind) for kind in args.types))
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        signature_type = context.call_conv.get_function_type(i64, kinds)
+        signature_type = context.call_conv.get_function_type(types.none, kinds)
         function = builder.inttoptr(values[0], signature_type.as_pointer())
         rest = [builder.extract_value(values[4], i) for i in range(len(args.types))]
-        _, result = context.call_conv.call_function(
-            builder, function, i64, kinds, [values[1], values[2], values[3], *rest]
+        context.call_conv.call_function(
+            builder, function, types.none, kinds, [values[1], values[2], values[3], *rest]
         )
-        return result
+        return context.get_dummy_value()
 
-    return i64(i64, i64, counters, i64, args), codegen
+    return types.void(i64, i64, counters, i64, args), codegen
 
 
 @parallel_kernel
 def launch(address, counters, team, args):
     """Run ``kernel(member, counters, team, *args)`` for every member of a team, all at once.
 
-    ``address`` is the kernel's, compiled for exactly these types. Returns what member 0 returned.
+    ``address`` is the kernel's, compiled for exactly these types.
     """
     for member in prange(team):
-        result = _call_member(address, np.int64(member), counters, team, args)
-        if np.int64(member) == 0:
-            counters[RESULT] = result
-    return counters[RESULT]
+        _call_member(address, np.int64(member), counters, team, args)
 
 
 def kernel_address(kernel: Any, args: tuple[Any, ...]) -> int:
@@ -85,8 +90,8 @@ def kernel_address(kernel: Any, args: tuple[Any, ...]) -> int:
     if compiled is None:
         kernel.compile(kinds)
         compiled = kernel.overloads[kinds]
-    if types.unliteral(compiled.signature.return_type) != types.int64:
-        raise TypeError(f"{kernel.__name__} returns {compiled.signature.return_type}, not int64")
+    if compiled.signature.return_type != types.none:
+        raise TypeError(f"{kernel.__name__} returns {compiled.signature.return_type}, not None")
     address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
     return int(address)
 
@@ -118,29 +123,37 @@ def atomic_load(typing: Any, counters: types.Array, index: Any) -> Any:
     return types.int64(counters, types.int64), codegen
 
 
-def _yield_symbol() -> str | None:
-    """Name under which compiled code reaches the system's 'give my core away', if it has one."""
+def _sleep_symbol() -> str | None:
+    """Name under which compiled code reaches the system's shortest sleep, if it has one."""
     if sys.platform == "win32":
-        function = ctypes.windll.kernel32.SwitchToThread  # type: ignore[attr-defined]
+        function = ctypes.windll.kernel32.Sleep  # type: ignore[attr-defined]
     else:
-        function = getattr(ctypes.CDLL(None), "sched_yield", None)
+        function = getattr(ctypes.CDLL(None), "usleep", None)
     if function is None:
         return None
-    llvm.add_symbol("fastdnn_yield", ctypes.cast(function, ctypes.c_void_p).value)
-    return "fastdnn_yield"
+    llvm.add_symbol("fastdnn_sleep", ctypes.cast(function, ctypes.c_void_p).value)
+    return "fastdnn_sleep"
 
 
-_YIELD = _yield_symbol()
+_SLEEP = _sleep_symbol()
+
+# Argument of the sleep: microseconds, or milliseconds on Windows, where 0 only yields.
+_NAP = 0 if sys.platform == "win32" else 20
 
 
 @primitive(lambda: None)
 def give_way(typing: Any) -> Any:
-    """Let another thread have this core."""
+    """Leave this core idle for a moment, so that it takes over a member that waits for a core.
+
+    Yielding would not do: a core that runs a yielding thread is busy, and takes over nothing.
+    """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        if _YIELD is not None:
-            kind = ir.FunctionType(ir.IntType(32), [])
-            builder.call(cgutils.get_or_insert_function(builder.module, kind, _YIELD), [])
+        if _SLEEP is not None:
+            i32 = ir.IntType(32)
+            kind = ir.FunctionType(i32, [i32])
+            function = cgutils.get_or_insert_function(builder.module, kind, _SLEEP)
+            builder.call(function, [i32(_NAP)])
         return context.get_dummy_value()
 
     return types.void(), codegen
@@ -184,3 +197,38 @@ def meet(counters, team, meetings):
 def share(member, team, count):
     """This member's contiguous range of ``count`` equal pieces of work."""
     return member * count // team, (member + 1) * count // team
+
+
+# --- pieces of work -------------------------------------------------------------------------------
+
+
+@routine
+def offer(counters, kind, member, team, first, end):
+    """Offer pieces ``first`` to ``end`` of a kind as this member's own; then `meet`."""
+    line = _PIECES + (kind * team + member) * _LINE
+    counters[line] = counters[line + 1] = first
+    counters[line + 2] = end
+
+
+@routine
+def renew(counters, kind, member, team):
+    """Offer them again. Between two meetings where nobody claims pieces of this kind."""
+    line = _PIECES + (kind * team + member) * _LINE
+    counters[line] = counters[line + 1]
+
+
+@routine
+def claim(counters, kind, member, team):
+    """The next piece for this member, its own before those of others, or -1 if none is left."""
+    for i in range(team):
+        line = _PIECES + (kind * team + (member + i) % team) * _LINE
+        if team == 1:
+            piece = counters[line]
+            counters[line] = piece + 1
+        elif atomic_load(counters, line) < counters[line + 2]:
+            piece = atomic_add(counters, line, 1)
+        else:
+            continue
+        if piece < counters[line + 2]:
+            return piece
+    return -1

@@ -42,77 +42,94 @@ COEFFICIENTS = 8
 
 
 @routine
-def update_run(code, decay, w, g, scale, first, second, count, coefficients):
-    """One optimizer step of ``count`` consecutive parameters ``w`` with gradients ``scale * g``.
+def update_rows(
+    code, decay, w, stride, g, g_stride, scale, first, second, rows, count, coefficients
+):
+    """One optimizer step of ``rows`` rows of ``count`` parameters with gradients ``scale * g``.
 
-    ``first`` and ``second`` are the optimizer's state (momentum or first moment; second moment),
-    touched only by the optimizers that have it. Returns whether every new parameter is finite; one
-    that would not be keeps its value.
+    Rows of the parameters ``w`` and of the optimizer's state, ``first`` and ``second`` (momentum or
+    first moment; second moment), are ``stride`` apart, those of ``g`` ``g_stride``. Only optimizers
+    that have a state touch it. Returns whether every new parameter is finite; one that would not be
+    keeps its value.
     """
     out_of_line()
     lane = lanes(w)
-    step = get(coefficients, STEP_SIZE)
-    shrink = get(coefficients, WEIGHT_DECAY)
-    if not decay:
-        shrink = shrink - shrink
+    whole = count // lane * lane
     excess = splat(w, 0.0)
-    for i in range(0, count, lane):
-        left = count - i
-        gradient = load_up_to(at(g, i), left) * scale
-        if code == GRADIENT:
-            store_up_to(at(first, i), gradient, left)
-            continue
-        old = load_up_to(at(w, i), left)
-        weight = old
-        if code == ADAMW:
-            weight = weight * (1 - shrink)
-        else:
-            gradient = fma(weight, shrink, gradient)
-        direction = _direction(code, gradient, first, second, i, left, coefficients)
-        updated = fma(direction, -step, weight)
-        difference = updated - updated  # 0, or NaN where it is not finite
-        excess = excess + difference
-        store_up_to(at(w, i), select(difference == 0, updated, old), left)
+    for row in range(rows):
+        p, q = at(w, row * stride), at(g, row * g_stride)
+        m, v = at(first, row * stride), at(second, row * stride)
+        for i in range(0, whole, lane):
+            excess = excess + _update_vector(
+                code, decay, at(p, i), at(q, i), scale, at(m, i), at(v, i), lane, coefficients
+            )
+        if whole < count:
+            excess = excess + _update_vector(
+                code, decay, at(p, whole), at(q, whole), scale, at(m, whole), at(v, whole),
+                count - whole, coefficients,
+            )  # fmt: skip
     return sum_lanes(excess) == 0
 
 
 @routine
-def _direction(code, gradient, first, second, i, left, coefficients):
+def _update_vector(code, decay, w, g, scale, first, second, left, coefficients):
+    """The first ``left`` parameters at ``w``; returns 0, or NaN where a new one is not finite."""
+    gradient = load_up_to(g, left) * scale
+    if code == GRADIENT:
+        store_up_to(first, gradient, left)
+        return splat(w, 0.0)
+    old = load_up_to(w, left)
+    weight = old
+    if decay and code == ADAMW:
+        weight = weight * (1 - get(coefficients, WEIGHT_DECAY))
+    elif decay:
+        gradient = fma(weight, get(coefficients, WEIGHT_DECAY), gradient)
+    direction = _direction(code, gradient, first, second, left, coefficients)
+    updated = fma(direction, -get(coefficients, STEP_SIZE), weight)
+    difference = updated - updated
+    store_up_to(w, select(difference == 0, updated, old), left)
+    return difference
+
+
+@routine
+def _direction(code, gradient, first, second, left, coefficients):
     """What the step size multiplies; updates the optimizer's state."""
     if code == SGD:
         return gradient
     decay = get(coefficients, FIRST_DECAY)
-    state = load_up_to(at(first, i), left)
+    state = load_up_to(first, left)
     if code in (MOMENTUM, NESTEROV):
         state = fma(state, decay, gradient)
-        store_up_to(at(first, i), state, left)
+        store_up_to(first, state, left)
         return state if code == MOMENTUM else fma(state, decay, gradient)
     share = get(coefficients, FIRST_SHARE)
     epsilon = get(coefficients, EPSILON)
     if code == RMSPROP:
         state = fma(state, decay, gradient * gradient * share)
-        store_up_to(at(first, i), state, left)
+        store_up_to(first, state, left)
         return gradient / (sqrt(state) + epsilon)
     state = fma(state, decay, gradient * share)
-    store_up_to(at(first, i), state, left)
-    square = load_up_to(at(second, i), left)
+    store_up_to(first, state, left)
+    square = load_up_to(second, left)
     square = fma(square, get(coefficients, SECOND_DECAY),
                  gradient * gradient * get(coefficients, SECOND_SHARE))  # fmt: skip
-    store_up_to(at(second, i), square, left)
+    store_up_to(second, square, left)
     return state / fma(sqrt(square), get(coefficients, DENOMINATOR_SCALE), epsilon)
 
 
 @routine
-def sum_of_squares(g, count):
-    """Sum of the squares of a run of gradients, in float64."""
+def sum_of_squares(g, stride, rows, count):
+    """Sum of the squares of ``rows`` rows of ``count`` gradients, ``stride`` apart, in float64."""
     out_of_line()
     lane = lanes(g)
     total = 0.0
-    part = splat(g, 0.0)
-    for i in range(0, count, lane):
-        gradient = load_up_to(at(g, i), count - i)
-        part = fma(gradient, gradient, part)
-        if (i // lane) % 16 == 15:  # short chains keep float32's rounding small
-            total += np.float64(sum_lanes(part))
-            part = splat(g, 0.0)
-    return total + np.float64(sum_lanes(part))
+    for row in range(rows):
+        part = splat(g, 0.0)
+        for i in range(0, count, lane):
+            gradient = load_up_to(at(g, row * stride + i), count - i)
+            part = fma(gradient, gradient, part)
+            if (i // lane) % 16 == 15:  # short chains keep float32's rounding small
+                total += np.float64(sum_lanes(part))
+                part = splat(g, 0.0)
+        total += np.float64(sum_lanes(part))
+    return total

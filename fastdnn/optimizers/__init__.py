@@ -26,6 +26,7 @@ from .schedules import (
     WarmUp,
     resolve_schedule,
 )
+from .state import OptimizerState
 
 __all__ = [
     "OPTIMIZERS",
@@ -40,6 +41,7 @@ __all__ = [
     "Momentum",
     "Nesterov",
     "Optimizer",
+    "OptimizerState",
     "RMSProp",
     "ReduceOnPlateau",
     "Schedule",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastdnn.kernels.activations import ACTIVATIONS
 from fastdnn.network import DNN
+from fastdnn.storage import atomic_write
 
 from .measure import profile
 
@@ -46,7 +47,8 @@ def main(args: argparse.Namespace) -> int:
     found = profile(net, X, Y, repeats=args.repeats, n_threads=args.threads)
     print(found)
     if args.json:
-        args.json.write_text(found.to_json() + "\n")
+        with atomic_write(args.json) as file:
+            file.write(f"{found.to_json()}\n".encode())
     if args.plot:
         found.plot(args.plot)
     return 0

@@ -59,11 +59,8 @@ def _flops(dtype: np.dtype[Any], team: int) -> float:
 
     def best(members: int, rounds: int) -> float:
         return _best_seconds(
-            lambda: dispatch.run(
-                roofline.multiply_adds_serial, roofline.multiply_adds_parallel, members,
-                values, size, rounds,
-            )
-        )  # fmt: skip
+            lambda: dispatch.run_team(roofline.multiply_adds, members, values, size, rounds)
+        )
 
     rounds = 1
     while best(1, rounds) < RUN_SECONDS:  # one thread: a team that waits for a core lasts long too
@@ -76,9 +73,7 @@ def _bandwidth(dtype: np.dtype[Any], team: int) -> float:
     a, b, c = (np.full(TRIAD_BYTES // dtype.itemsize, 0.5, dtype) for _ in range(3))
 
     seconds = _best_seconds(
-        lambda: dispatch.run(
-            roofline.triad_serial, roofline.triad_parallel, team, a, b, c, dtype.type(0.5)
-        )
+        lambda: dispatch.run_team(roofline.triad, team, a, b, c, dtype.type(0.5))
     )
     return 3.0 * a.nbytes / seconds
 

@@ -1,0 +1,217 @@
+"""First phase of a training step: a panel of examples through the whole network and back.
+
+Forward with bias and activation, cost and dZ of the output, dZ of every hidden layer: no panel
+needs another one. ``panel`` counts panels of examples; a hidden layer's values stand in ``slot``,
+which is the same number, or one of a member's own few where gradients are added up panel by panel.
+"""
+
+from __future__ import annotations
+
+from .activations import SOFTMAX, softmax_columns
+from .dropout import mask_key
+from .jit import routine, stage
+from .linear import ACTIVATE, BACKWARD, PLAIN, multiply_panels
+from .losses import output_error
+from .microkernels import SET, SET_BIAS
+from .packing import (
+    pack_gather,
+    pack_rows,
+    pack_strided,
+    spread_example,
+    transpose_panel,
+    transpose_units,
+)
+from .simd import at, out_of_line, pointer, put
+from .tables import (
+    CODE,
+    ERROR,
+    EXAMPLES,
+    FIRST_LAYER,
+    INPUT,
+    INPUT_PANEL,
+    KEEP,
+    LAYERS,
+    LOSS,
+    N_IN,
+    N_OUT,
+    ORDERED,
+    OUTPUT,
+    OUTPUT_PANEL,
+    PACKED,
+    PACKED_T,
+    SEED,
+    TARGETS,
+    TILE,
+    UNIT_WIDTH,
+    UNITS,
+    UNITS_PANEL,
+    VECTORS,
+    WEIGHTS,
+    WIDTH,
+    X_COLUMN,
+    X_ROW,
+    Y_COLUMN,
+    Y_ROW,
+    B,
+    W,
+)
+
+
+@routine
+def load_panel(work, shape, layers, x, y, sample_weights, order, first, panel):
+    """One panel of X, Y and the sample weights, from the batch that starts at ``first``."""
+    out_of_line()
+    _load_input(work, shape, layers, x, order, first, panel)
+    _load_targets(work, shape, layers, y, sample_weights, order, first, panel)
+
+
+@stage
+def _load_input(work, shape, layers, x, order, first, panel):
+    """One panel of X, as a panel of examples and in the panels of units."""
+    width = shape[WIDTH]
+    rows = layers[0, N_IN]
+    columns = min(width, shape[EXAMPLES] - panel * width)
+    target = pointer(work, layers[0, INPUT] + panel * layers[0, INPUT_PANEL])
+    units = pointer(work, layers[0, UNITS] + panel * width * shape[UNIT_WIDTH])
+    start = first + panel * width
+    if shape[X_ROW] == 1:
+        for j in range(columns):
+            example = order[start + j] if shape[ORDERED] else start + j
+            source = pointer(x, example * shape[X_COLUMN])
+            spread_example(at(units, j * shape[UNIT_WIDTH]), layers[0, UNITS_PANEL],
+                           shape[UNIT_WIDTH], source, rows)  # fmt: skip
+        transpose_units(target, width, units, layers[0, UNITS_PANEL], shape[UNIT_WIDTH], rows)
+        return
+    if shape[ORDERED]:
+        pack_gather(target, pointer(x, 0), shape[X_ROW], shape[X_COLUMN], order, start,
+                    rows, columns, width)  # fmt: skip
+    elif shape[X_COLUMN] == 1:
+        pack_rows(target, pointer(x, start), shape[X_ROW], rows, columns, width)
+    else:
+        source = pointer(x, start * shape[X_COLUMN])
+        pack_strided(target, source, shape[X_ROW], shape[X_COLUMN], rows, columns, width)
+    _keep_for_weights(work, shape, layers, 0, target, 0, rows, panel)
+
+
+@stage
+def _load_targets(work, shape, layers, y, sample_weights, order, first, panel):
+    """One panel of Y, and of the weights of its examples."""
+    width = shape[WIDTH]
+    rows = layers[shape[LAYERS] - 1, N_OUT]
+    columns = min(width, shape[EXAMPLES] - panel * width)
+    target = pointer(work, shape[TARGETS] + panel * rows * width)
+    start = first + panel * width
+    if shape[ORDERED]:
+        pack_gather(target, pointer(y, 0), shape[Y_ROW], shape[Y_COLUMN], order, start,
+                    rows, columns, width)  # fmt: skip
+    else:
+        source = pointer(y, start * shape[Y_COLUMN])
+        pack_strided(target, source, shape[Y_ROW], shape[Y_COLUMN], rows, columns, width)
+    if shape[WEIGHTS] >= 0:
+        target = pointer(work, shape[WEIGHTS] + panel * width)
+        for j in range(columns):
+            example = order[start + j] if shape[ORDERED] else start + j
+            put(target, j, sample_weights[example])
+
+
+@stage
+def _keep_for_weights(work, shape, layers, layer, values, unit, units, slot):
+    """Transpose units of one panel of a layer's input into the panels of units that dW reads.
+
+    ``values`` holds ``units`` rows from ``unit`` on, which starts a vector.
+    """
+    width, unit_width = shape[WIDTH], shape[UNIT_WIDTH]
+    target = pointer(work, layers[layer, UNITS])
+    transpose_panel(target, layers[layer, UNITS_PANEL], unit_width, values, width, unit, units,
+                    slot * width)  # fmt: skip
+
+
+@stage
+def forward_rows(
+    work, parameters, shape, layers, layer, row, row_end, source, target, panels, key, first_panel
+):  # fmt: skip
+    """Rows ``row`` to ``row_end`` of A = g(W A_prev + b), with dropout by ``key``.
+
+    From ``panels`` panels of the input at ``source`` to those of the output at ``target``; the
+    first of them is panel ``first_panel`` of the batch.
+    """
+    n_in, n_out, code = layers[layer, N_IN], layers[layer, N_OUT], layers[layer, CODE]
+    stride = layers[layer, OUTPUT_PANEL]
+    out = pointer(work, layers[layer, OUTPUT] + target * stride)
+    right = pointer(work, layers[layer, INPUT] + source * layers[layer, INPUT_PANEL])
+    packed = layers[layer, PACKED] >= 0
+    left = pointer(work, layers[layer, PACKED]) if packed else pointer(parameters, layers[layer, W])
+    multiply_panels(
+        shape[TILE], out, stride, left, n_in, 1, packed, right, layers[layer, INPUT_PANEL],
+        pointer(parameters, layers[layer, B]), SET_BIAS,
+        row, row_end, n_out, n_in, panels, shape[WIDTH], shape[VECTORS],
+        PLAIN if code == SOFTMAX else ACTIVATE, code, out, key, layers[layer, KEEP], first_panel,
+    )  # fmt: skip
+
+
+@stage
+def forward_layer(work, parameters, shape, layers, layer, source, target, panels, key, first_panel):
+    """A = g(W A_prev + b) of a whole layer; see `forward_rows`."""
+    width, n_out = shape[WIDTH], layers[layer, N_OUT]
+    forward_rows(work, parameters, shape, layers, layer, 0, n_out, source, target, panels, key,
+                 first_panel)  # fmt: skip
+    if layers[layer, CODE] == SOFTMAX:
+        for i in range(target, target + panels):
+            A = pointer(work, layers[layer, OUTPUT] + i * layers[layer, OUTPUT_PANEL])
+            softmax_columns(A, A, n_out, width, width)
+
+
+@stage
+def first_layer_rows(work, parameters, shape, layers, row, row_end, panels, step):
+    """Some units of the first hidden layer for the whole batch, also in the panels of units."""
+    key = mask_key(shape[SEED], step, 0)
+    forward_rows(work, parameters, shape, layers, 0, row, row_end, 0, 0, panels, key, 0)
+    for i in range(panels):
+        values = pointer(work, layers[0, OUTPUT] + i * layers[0, OUTPUT_PANEL] + row * shape[WIDTH])
+        _keep_for_weights(work, shape, layers, 1, values, row, row_end - row, i)
+
+
+@stage
+def backward_layer(work, parameters, shape, layers, layer, panel, slot, panels, step):
+    """dZ_prev = (W^T dZ) g'(Z_prev) for ``panels`` panels from ``panel`` on."""
+    key = mask_key(shape[SEED], step, layer - 1)
+    n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
+    stride, previous = layers[layer, OUTPUT_PANEL], layers[layer - 1, OUTPUT_PANEL]
+    error = pointer(work, layers[layer, ERROR] + slot * stride)
+    out = pointer(work, layers[layer - 1, ERROR] + slot * previous)
+    values = pointer(work, layers[layer - 1, OUTPUT] + slot * previous)
+    packed = layers[layer, PACKED_T] >= 0
+    left = (
+        pointer(work, layers[layer, PACKED_T]) if packed else pointer(parameters, layers[layer, W])
+    )
+    multiply_panels(
+        shape[TILE], out, previous, left, 1, n_in, packed, error, stride,
+        left, SET, 0, n_in, n_in, n_out, panels, shape[WIDTH], shape[VECTORS],
+        BACKWARD, layers[layer - 1, CODE], values, key, layers[layer - 1, KEEP], panel,
+    )  # fmt: skip
+
+
+@stage
+def forward_and_cost(work, parameters, shape, layers, partial_costs, panel, slot, panels, step):
+    """All layers forward, cost and dZ of the output, for ``panels`` panels from ``panel`` on."""
+    depth, width = shape[LAYERS], shape[WIDTH]
+    for layer in range(shape[FIRST_LAYER], depth):
+        key = mask_key(shape[SEED], step, layer)
+        source = panel if layer == 0 else slot
+        forward_layer(work, parameters, shape, layers, layer, source, slot, panels, key, panel)
+        if layer + 1 < depth:
+            for i in range(slot, slot + panels):
+                A = pointer(work, layers[layer, OUTPUT] + i * layers[layer, OUTPUT_PANEL])
+                _keep_for_weights(work, shape, layers, layer + 1, A, 0, layers[layer, N_OUT], i)
+    last = depth - 1
+    n_out, stride = layers[last, N_OUT], layers[last, OUTPUT_PANEL]
+    weighted = shape[WEIGHTS] >= 0
+    for i in range(panels):
+        partial_costs[panel + i] = output_error(
+            shape[LOSS], layers[last, CODE],
+            pointer(work, layers[last, ERROR] + (slot + i) * stride),
+            pointer(work, layers[last, OUTPUT] + (slot + i) * stride),
+            pointer(work, shape[TARGETS] + (panel + i) * n_out * width),
+            pointer(work, max(shape[WEIGHTS], 0) + (panel + i) * width), weighted,
+            n_out, width, shape[EXAMPLES] - (panel + i) * width,
+        )  # fmt: skip

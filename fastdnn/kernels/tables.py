@@ -1,0 +1,45 @@
+"""The tables of integers that a compiled step reads: what stands in which column.
+
+A network is a table with ``LAYER_FIELDS`` integers a layer, a step a vector of ``SHAPE_FIELDS``,
+and its blocks of weights a table of ``BLOCK_FIELDS`` a block. Offsets count elements of two flat
+buffers, ``parameters`` and ``work``. ``fastdnn.workspace`` fills the tables in.
+"""
+
+# Columns of the layer table.
+(
+    N_IN, N_OUT, CODE,
+    W, B,  # offsets into the parameters
+    INPUT, INPUT_PANEL,  # panels of A_prev in work: offset and distance between panels
+    OUTPUT, OUTPUT_PANEL,  # panels of A
+    ERROR,  # panels of dZ, as far apart as those of A
+    UNITS, UNITS_PANEL,  # panels of units of A_prev (examples x width): offset and distance
+    PACKED, PACKED_T,  # packed W and W^T, or -1
+    KEEP,  # dropout of A: keep_threshold, or 0
+    ONES,  # whether a row of ones follows A_prev's last unit: db is then one more column of dW
+    CHUNK_GRADIENT,  # the layer's place in a chunk's gradients
+) = range(17)  # fmt: skip
+LAYER_FIELDS = 17
+
+# Entries of the shape vector.
+(
+    LAYERS, EXAMPLES, PANELS, WIDTH, VECTORS, GROUP, UNIT_WIDTH,
+    TARGETS,  # panels of Y in work
+    WEIGHTS,  # sample weights in work, or -1
+    SCRATCH, SCRATCH_SIZE,  # one scratch area a member
+    LOSS, OPTIMIZER, STATE_SIZE,
+    X_ROW, X_COLUMN, Y_ROW, Y_COLUMN,  # strides of the arrays that hold all examples
+    ORDERED,  # whether `order` picks the examples
+    PACKS,  # whether any layer's weights are packed
+    CLIP,  # whether gradients are clipped: they are then collected in the last part of the state
+    SEED, FIRST_STEP,  # of the dropout masks
+    TILE,  # address of the micro-kernel
+    PIECES,  # of the panels, to share out
+    FIRST_LAYER,  # 1 where the first layer is computed for all panels at once, its units shared out
+    CHUNKS, CHUNK_GRADIENTS, CHUNK_SIZE,  # chunks with gradients of their own; place, distance
+    FIRST_LAYER_BLOCKS,  # blocks of the first layer's weights, which stand first
+) = range(30)  # fmt: skip
+SHAPE_FIELDS = 30
+
+# Columns of the table of weight blocks: layer, rows, panels of units, work before it.
+BLOCK_LAYER, BLOCK_ROW, BLOCK_ROW_END, BLOCK_PANEL, BLOCK_PANEL_END, BLOCK_WORK = range(6)
+BLOCK_FIELDS = 6

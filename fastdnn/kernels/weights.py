@@ -1,0 +1,326 @@
+"""Second phase of a training step: the gradient of the weights, and their update.
+
+A block of a layer's weights is one product dZ A^T over all examples. Where there are few weights
+and many examples (``CHUNKS``), each chunk of examples has instead added up the gradient of all
+weights while its values were in the cache, and a block is the sum of the chunks.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .jit import routine, stage
+from .linear import K_BLOCK
+from .microkernels import ADD, SET, TILE_VECTORS, multiply_tile, tile_height, tile_vectors
+from .packing import pack_left
+from .simd import (
+    at,
+    get,
+    lanes,
+    load,
+    load_up_to,
+    out_of_line,
+    pointer,
+    put,
+    splat,
+    store_up_to,
+    sum_lanes,
+)
+from .tables import (
+    BLOCK_LAYER,
+    BLOCK_PANEL,
+    BLOCK_PANEL_END,
+    BLOCK_ROW,
+    BLOCK_ROW_END,
+    CHUNK_GRADIENT,
+    CHUNK_GRADIENTS,
+    CHUNK_SIZE,
+    CHUNKS,
+    CLIP,
+    ERROR,
+    EXAMPLES,
+    N_IN,
+    N_OUT,
+    ONES,
+    OPTIMIZER,
+    OUTPUT_PANEL,
+    PACKED,
+    PACKED_T,
+    PANELS,
+    STATE_SIZE,
+    TILE,
+    UNIT_WIDTH,
+    UNITS,
+    UNITS_PANEL,
+    VECTORS,
+    WIDTH,
+    B,
+    W,
+)
+from .team import FAILURES, FIRST_BLOCKS, OTHER_BLOCKS, atomic_add, claim, meet, renew
+from .updates import GRADIENT, sum_of_squares, update_rows
+
+# Rows of weights up to this length are updated together, after moving their gradients together.
+CLOSE_RANKS = 16
+
+
+@routine
+def _bias_gradient(out, error, error_panel, rows, panels, width, scale, adds):
+    """out[i] = scale * sum over ``panels`` panels of dZ[i] (+ out[i]); runs add up in float64."""
+    out_of_line()
+    lane = lanes(out)
+    run = max(1, K_BLOCK // width)
+    for i in range(rows):
+        total = 0.0
+        for first in range(0, panels, run):
+            part = splat(out, 0.0)
+            for panel in range(first, min(first + run, panels)):
+                row = at(error, panel * error_panel + i * width)
+                for j in range(0, width, lane):
+                    part = part + load(at(row, j))
+            total += np.float64(sum_lanes(part))
+        put(out, i, total * scale + (get(out, i) if adds else 0.0))
+
+
+@routine
+def _gather_column(out, scratch, stride, rows):
+    """The biases' gradients, which stand in the first column after the weights'."""
+    out_of_line()
+    for i in range(rows):
+        put(out, i, get(scratch, i * stride))
+
+
+@routine
+def _close_ranks(scratch, stride, rows, columns):
+    """Move rows of ``columns`` elements, ``stride`` apart, up against one another."""
+    out_of_line()
+    for i in range(1, rows):
+        for j in range(columns):
+            put(scratch, i * columns + j, get(scratch, i * stride + j))
+
+
+@routine
+def _panel_products(
+    work, shape, layers, layer, row, row_end, first, end, input_slot, slot, examples, target,
+    stride, adds,
+):  # fmt: skip
+    """dW of some weights over ``examples`` examples, into (or added to) ``target``.
+
+    Rows ``row`` to ``row_end``, panels of units ``first`` to ``end``. The layer's input stands in
+    panels of examples from ``input_slot`` on, its dZ from ``slot`` on. Rows of ``target`` are
+    ``stride`` apart.
+    """
+    out_of_line()
+    width, unit_width = shape[WIDTH], shape[UNIT_WIDTH]
+    scale = 1.0 / shape[EXAMPLES]
+    height = tile_height(row_end - row, TILE_VECTORS)
+    error_panel = layers[layer, OUTPUT_PANEL]
+    error = pointer(work, layers[layer, ERROR])
+    lane = lanes(error)
+    columns = layers[layer, N_IN] + layers[layer, ONES]
+    run = max(1, K_BLOCK // width)
+    # Whole panels in runs, then the examples of a last one that is not full: the columns beyond
+    # them have dZ = 0, but 0 times an overflow that no example has would be NaN.
+    full, rest = examples // width, examples % width
+    whole_runs = (full + run - 1) // run
+    for part in range(whole_runs + (rest > 0)):
+        panel = min(part * run, full)
+        blocks = min(run, full - panel) if part < whole_runs else 1
+        k_count = width if part < whole_runs else rest
+        mode = ADD if part > 0 or adds else SET
+        for i in range(row, row_end, height):
+            left = at(error, (slot + panel) * error_panel + i * width)
+            for q in range(first, end):
+                vectors = tile_vectors(min(unit_width, columns - q * unit_width + lane - 1) // lane)
+                right = pointer(work, layers[layer, UNITS] + q * layers[layer, UNITS_PANEL]
+                                + (input_slot + panel) * width * unit_width)  # fmt: skip
+                out = at(target, (i - row) * stride + (q - first) * unit_width)
+                multiply_tile(
+                    shape[TILE], min(height, row_end - i), vectors, out, stride,
+                    left, width, 1, error_panel, right, unit_width, k_count, blocks,
+                    mode, scale, out,
+                )  # fmt: skip
+
+
+@routine
+def add_chunk_gradient(work, shape, layers, layer, chunk, input_slot, slot, panels, examples, adds):
+    """A layer's gradient over the examples in ``panels`` panels, into (added to) the chunk's."""
+    out_of_line()
+    unit_width = shape[UNIT_WIDTH]
+    n_out = layers[layer, N_OUT]
+    units = (layers[layer, N_IN] + layers[layer, ONES] + unit_width - 1) // unit_width
+    target = pointer(work, shape[CHUNK_GRADIENTS] + chunk * shape[CHUNK_SIZE]
+                     + layers[layer, CHUNK_GRADIENT])  # fmt: skip
+    _panel_products(
+        work, shape, layers, layer, 0, n_out, 0, units, input_slot, slot, examples,
+        target, units * unit_width, adds,
+    )  # fmt: skip
+    if layers[layer, ONES] == 0:
+        error = pointer(work, layers[layer, ERROR] + slot * layers[layer, OUTPUT_PANEL])
+        _bias_gradient(at(target, n_out * units * unit_width), error, layers[layer, OUTPUT_PANEL],
+                       n_out, panels, shape[WIDTH], 1.0 / shape[EXAMPLES], adds)  # fmt: skip
+
+
+@routine
+def _sum_chunks(target, target_stride, source, stride, rows, columns, chunks, chunk_size):
+    """target = sum over the chunks, in their order, of ``rows`` rows of ``columns`` elements."""
+    out_of_line()
+    lane = lanes(target)
+    for i in range(rows):
+        for j in range(0, columns, lane):
+            left = columns - j
+            place = at(source, i * stride + j)
+            total = load_up_to(place, left)
+            for chunk in range(1, chunks):
+                total = total + load_up_to(at(place, chunk * chunk_size), left)
+            store_up_to(at(target, i * target_stride + j), total, left)
+
+
+@stage
+def _block_gradient(work, shape, layers, block, scratch):
+    """dW of one block of weights over all examples into ``scratch``, db of its rows behind it.
+
+    Rows are whole panels of units apart. Biases go with the block that holds the column of ones,
+    or with the first of their rows.
+    """
+    layer = block[BLOCK_LAYER]
+    n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
+    unit_width, width = shape[UNIT_WIDTH], shape[WIDTH]
+    row, row_end = block[BLOCK_ROW], block[BLOCK_ROW_END]
+    first, end = block[BLOCK_PANEL], block[BLOCK_PANEL_END]
+    ones = layers[layer, ONES]
+    stride = (end - first) * unit_width
+    biases = at(scratch, (row_end - row) * stride)
+    if shape[CHUNKS]:
+        units = (n_in + ones + unit_width - 1) // unit_width
+        gradients = pointer(work, shape[CHUNK_GRADIENTS] + layers[layer, CHUNK_GRADIENT])
+        columns = min(end * unit_width, n_in + ones) - first * unit_width
+        _sum_chunks(scratch, stride, at(gradients, row * units * unit_width + first * unit_width),
+                    units * unit_width, row_end - row, columns,
+                    shape[CHUNKS], shape[CHUNK_SIZE])  # fmt: skip
+        if ones == 0 and first == 0:
+            _sum_chunks(biases, 0, at(gradients, n_out * units * unit_width + row), 0,
+                        1, row_end - row, shape[CHUNKS], shape[CHUNK_SIZE])  # fmt: skip
+    else:
+        _panel_products(
+            work, shape, layers, layer, row, row_end, first, end, 0, 0, shape[EXAMPLES],
+            scratch, stride, False,
+        )  # fmt: skip
+        if ones == 0 and first == 0:
+            error = pointer(work, layers[layer, ERROR] + row * width)
+            _bias_gradient(biases, error, layers[layer, OUTPUT_PANEL], row_end - row,
+                           shape[PANELS], width, 1.0 / shape[EXAMPLES], False)  # fmt: skip
+    if ones and end * unit_width > n_in:
+        _gather_column(biases, at(scratch, n_in - first * unit_width), stride, row_end - row)
+
+
+@stage
+def _weights_block(
+    work, parameters, state, shape, layers, block, coefficients, scratch, collected, factor
+):  # fmt: skip
+    """Gradient of one block of weights (and biases) over all examples, then its update.
+
+    With clipping a first pass computes and stores the gradient behind the optimizer's state, and a
+    second one, ``collected``, applies it scaled by ``factor``. Returns (all updated parameters are
+    finite, sum of squares of a stored gradient).
+    """
+    layer = block[BLOCK_LAYER]
+    n_in = layers[layer, N_IN]
+    unit_width, size = shape[UNIT_WIDTH], shape[STATE_SIZE]
+    row, rows = block[BLOCK_ROW], block[BLOCK_ROW_END] - block[BLOCK_ROW]
+    column, column_end = block[BLOCK_PANEL] * unit_width, block[BLOCK_PANEL_END] * unit_width
+    columns, stride = min(column_end, n_in) - column, column_end - column
+    ones = layers[layer, ONES] != 0
+    with_biases = column_end > n_in if ones else column == 0
+    stores = shape[CLIP] != 0 and not collected
+    code = GRADIENT if stores else shape[OPTIMIZER]
+    first = 2 * size if stores else 0
+    place, biases = layers[layer, W] + row * n_in + column, layers[layer, B] + row
+    gradient, bias_gradient = scratch, at(scratch, rows * stride)
+    if not collected:
+        _block_gradient(work, shape, layers, block, scratch)
+    else:
+        gradient, stride = pointer(state, 2 * size + place), n_in
+        bias_gradient = pointer(state, 2 * size + biases)
+    # Short rows that are all of a row of weights follow one another: one long row instead.
+    if columns == n_in and columns <= CLOSE_RANKS and not collected:
+        _close_ranks(scratch, stride, rows, columns)
+        stride = columns
+    count, length = (1, rows * n_in) if columns == n_in and stride == n_in else (rows, columns)
+    squares = 0.0
+    if stores:
+        squares = sum_of_squares(gradient, stride, count, length)
+    finite = update_rows(
+        code, True, pointer(parameters, place), n_in, gradient, stride, factor,
+        pointer(state, first + place), pointer(state, size + place), count, length, coefficients,
+    )  # fmt: skip
+    if with_biases:
+        if stores:
+            squares += sum_of_squares(bias_gradient, rows, 1, rows)
+        finite &= update_rows(
+            code, False, pointer(parameters, biases), rows, bias_gradient, rows, factor,
+            pointer(state, first + biases), pointer(state, size + biases), 1, rows, coefficients,
+        )  # fmt: skip
+    return finite, squares
+
+
+@routine
+def claim_block(counters, member, team):
+    """The next block of weights for this member, or -1: the first layer's before the others."""
+    block = claim(counters, FIRST_BLOCKS, member, team)
+    return block if block >= 0 else claim(counters, OTHER_BLOCKS, member, team)
+
+
+@stage
+def update_weights(
+    member, counters, team, meetings, work, parameters, state, shape, layers, blocks,
+    block_squares, coefficients, scratch, clip_norm,
+):  # fmt: skip
+    """Gradients and updates of the blocks this member gets; returns the meetings so far."""
+    factor, meetings = 1.0, meetings
+    for passing in range(2 if shape[CLIP] else 1):
+        collected = passing == 1
+        if collected:
+            renew(counters, FIRST_BLOCKS, member, team)
+            renew(counters, OTHER_BLOCKS, member, team)
+            meetings += 1
+            meet(counters, team, meetings)
+            total = 0.0
+            for i in range(blocks.shape[0] - 1):
+                total += block_squares[i]
+            # PyTorch's clip_grad_norm_: the 1e-6 keeps a zero gradient from dividing by zero.
+            factor = min(1.0, clip_norm / (math.sqrt(total) + 1e-6))
+        i = claim_block(counters, member, team)
+        while i >= 0:
+            finite, squares = _weights_block(
+                work, parameters, state, shape, layers, blocks[i], coefficients, scratch,
+                collected, factor,
+            )  # fmt: skip
+            if not collected:
+                block_squares[i] = squares
+            if not finite:
+                atomic_add(counters, FAILURES, 1)
+            i = claim_block(counters, member, team)
+        meetings += 1
+        meet(counters, team, meetings)
+    renew(counters, FIRST_BLOCKS, member, team)
+    renew(counters, OTHER_BLOCKS, member, team)
+    return meetings
+
+
+@stage
+def pack_weights(work, parameters, shape, layers, layer, member, team, scratch):
+    """This member's share of W and W^T, in the order in which ``multiply_panels`` reads them."""
+    n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
+    source = pointer(parameters, layers[layer, W])
+    for transposed in range(2):
+        target = layers[layer, PACKED_T] if transposed else layers[layer, PACKED]
+        if target < 0:
+            continue
+        rows, k_count = (n_in, n_out) if transposed else (n_out, n_in)
+        row_stride, k_stride = (1, n_in) if transposed else (n_in, 1)
+        height = tile_height(rows, shape[VECTORS])
+        pack_left(pointer(work, target), member, team, source, row_stride, k_stride, rows, k_count,
+                  K_BLOCK, height, scratch)  # fmt: skip

@@ -1,0 +1,111 @@
+"""Bad settings of fit and train_step: an error that names the argument before anything runs."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import pytest
+from input_cases import GOOD_X, GOOD_Y, network, refused
+from network_cases import assert_same_bits
+
+import fastdnn
+from fastdnn.batches import Shuffler
+
+pytestmark = pytest.mark.usefixtures("no_compiled_code")
+
+# Arguments of fit beside X and Y: what is bad, error, beginning of the message.
+BAD_SETTINGS: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"epochs": 0}, ValueError, "epochs is 0, expected a whole number >= 1"),
+    ({"epochs": -3}, ValueError, "epochs is -3"),
+    ({"epochs": 1e5}, TypeError, "epochs is 100000.0, expected a whole number >= 1"),
+    ({"epochs": True}, TypeError, "epochs is True"),
+    ({"epochs": None}, TypeError, "epochs is None"),
+    ({"epochs": "10"}, TypeError, "epochs is '10'"),
+    ({"batch_size": 0}, ValueError, "batch_size is 0"),
+    ({"batch_size": 2.0}, TypeError, "batch_size is 2.0"),
+    ({"batch_size": "all"}, TypeError, "batch_size is 'all'"),
+    ({"optimizer": "adm"}, ValueError, "optimizer is 'adm', expected one of sgd, "),
+    ({"optimizer": None}, TypeError, "optimizer is None, expected one of sgd, "),
+    ({"optimizer": fastdnn.optimizers.Adam}, TypeError, "optimizer is <class"),
+    ({"learning_rate": -0.1}, ValueError, "learning_rate is -0.1"),
+    ({"learning_rate": math.nan}, ValueError, "learning_rate is nan"),
+    ({"learning_rate": math.inf}, ValueError, "learning_rate is inf"),
+    ({"learning_rate": "fast"}, TypeError, "learning_rate is 'fast'"),
+    ({"learning_rate": [0.1]}, TypeError, "learning_rate is [0.1]"),
+    ({"learning_rate": 1j}, TypeError, "learning_rate is 1j"),
+    ({"learning_rate": 1e300}, ValueError, "learning_rate 1e+300 does not fit in float32"),
+    ({"schedule": "cosin"}, ValueError, "schedule is 'cosin'"),
+    ({"schedule": 5}, TypeError, "schedule is 5, expected one of constant, "),
+    ({"schedule": lambda epoch: -1}, ValueError, "schedule(0) is -1"),
+    ({"schedule": lambda epoch: math.nan}, ValueError, "schedule(0) is nan"),
+    ({"schedule": lambda epoch: "half"}, TypeError, "schedule(0) is 'half'"),
+    ({"weight_decay": -0.1}, ValueError, "weight_decay is -0.1"),
+    ({"weight_decay": math.nan}, ValueError, "weight_decay is nan"),
+    ({"weight_decay": "some"}, TypeError, "weight_decay is 'some'"),
+    ({"weight_decay": 1e300}, ValueError, "weight_decay 1e+300 does not fit in float32"),
+    ({"validation_data": GOOD_X}, TypeError, "validation_data is "),
+    ({"validation_data": (GOOD_X,)}, TypeError, "validation_data is "),
+    ({"validation_data": (GOOD_X, GOOD_Y["binary"], None)}, TypeError, "validation_data is "),
+    ({"validation_data": {"X": GOOD_X, "Y": 1}}, TypeError, "validation_data is "),
+    ({"validation_data": "XY"}, TypeError, "validation_data"),
+    ({"validation_data": 0.2}, TypeError, "validation_data is 0.2, expected a pair (X, Y)"),
+    ({"early_stopping": 3}, ValueError, "early_stopping needs validation_data=(X, Y)"),
+    (
+        {"early_stopping": 0, "validation_data": (GOOD_X, GOOD_Y["binary"])},
+        ValueError,
+        "early_stopping is 0",
+    ),
+    (
+        {"early_stopping": 2.5, "validation_data": (GOOD_X, GOOD_Y["binary"])},
+        TypeError,
+        "early_stopping is 2.5",
+    ),
+    ({"shuffle": Shuffler(), "checkpoint": "run.npz"}, TypeError, "checkpoint cannot save the "),
+    ({"callbacks": 3}, TypeError, "callbacks is 3"),
+    ({"callbacks": print}, TypeError, "callbacks is <built-in function print>"),
+    ({"callbacks": [print, 3]}, TypeError, "callbacks[1] is 3"),
+    ({"n_threads": 0}, ValueError, "n_threads is 0"),
+    ({"n_threads": -1}, ValueError, "n_threads is -1"),
+    ({"n_threads": 1.0}, TypeError, "n_threads is 1.0"),
+    ({"n_threads": "all"}, TypeError, "n_threads is 'all'"),
+]
+
+
+def identified(settings: Any) -> str | None:
+    return (
+        ", ".join(f"{k}={str(v)[:12]!r}" for k, v in settings.items())
+        if isinstance(settings, dict)
+        else None
+    )
+
+
+class TestSettings:
+    @pytest.mark.parametrize(("settings", "error", "message"), BAD_SETTINGS, ids=identified)
+    def test_of_fit_are_refused(self, settings, error, message):
+        net = network()
+        settings = {"epochs": 2, **settings}
+        with pytest.raises(error, match="^" + re.escape(message)) as caught:
+            net.fit(GOOD_X, GOOD_Y["binary"], **settings)
+        assert type(caught.value) is error
+        assert_same_bits(net.parameters, network().parameters)
+
+    @pytest.mark.parametrize(
+        ("rate", "error"),
+        [(-1, ValueError), (math.nan, ValueError), ("0.1", TypeError), (None, TypeError)],
+    )
+    def test_of_train_step_are_refused(self, rate, error):
+        net = network()
+        refused(
+            net,
+            lambda: net.train_step(GOOD_X, GOOD_Y["binary"], learning_rate=rate),
+            error,
+            f"learning_rate is {rate!r}",
+        )
+
+    def test_unknown_arguments_are_refused(self):
+        with pytest.raises(TypeError, match="learning_rat"):
+            network().fit(GOOD_X, GOOD_Y["binary"], learning_rat=1)
+        with pytest.raises(TypeError, match="momentum"):
+            network().fit(GOOD_X, GOOD_Y["binary"], momentum=0.9)

@@ -1,0 +1,129 @@
+"""The command's models and what they know of the data: ``predict``, ``evaluate``, ``export``."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cli_cases import RNG, flowers, quickly, small_npz, write_csv
+
+import fastdnn
+from fastdnn import reference
+from fastdnn.cli import inputs
+from fastdnn.cli.recipe import Recipe
+from fastdnn.storage import FileFormatError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def scaled_net(tmp_path, run):
+    columns, names = flowers()
+    write_csv(tmp_path / "flowers.csv", columns, species=names)
+    run(*quickly("flowers.csv"))
+    X = np.array(list(columns.values()))
+    net = fastdnn.DNN.load(tmp_path / "model.npz")
+    return net, X, net.forward(Recipe.of(net, "model.npz").apply(X, net.dtype))
+
+
+def test_an_exported_network_takes_numbers_as_they_stand_in_the_file(run, tmp_path):
+    net, X, AL = scaled_net(tmp_path, run)
+    assert run("export", "model.npz", "state.npz").out == "saved state.npz\n"
+    with np.load(tmp_path / "state.npz") as state:
+        weights = {name: state[name] for name in state.files}
+    assert list(weights) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    parameters = {
+        f"{kind}{l + 1}": weights[f"{2 * l}.{name}"].reshape(net.parameters[f"{kind}{l + 1}"].shape)
+        for l in range(2) for kind, name in (("W", "weight"), ("b", "bias"))
+    }  # fmt: skip
+    there, _ = reference.L_model_forward(X, parameters, output_activation="softmax")
+    # float32 weights of features near 5000 that differ by 100
+    np.testing.assert_allclose(there, AL, atol=2e-3)
+
+
+def test_an_exported_onnx_model_too(run, tmp_path):
+    pytest.importorskip("onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    _, X, AL = scaled_net(tmp_path, run)
+    assert run("export", "model.npz", "a.onnx").status == 0
+    session = onnxruntime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
+    (there,) = session.run(None, {"X": X.T.astype(np.float32)})
+    np.testing.assert_allclose(there.T, AL, atol=2e-3)
+
+
+def test_numbers_of_another_scale_are_pointed_out(run, tmp_path):
+    X, _ = small_npz(tmp_path / "a.npz")
+    run(*quickly("a.npz"), "--test", "0")
+    np.savez(tmp_path / "b.npz", X=255 * X, y=np.arange(60) % 2)
+    for words in ("predict model.npz b.npz", "evaluate model.npz b.npz"):
+        assert "warning: the examples range from" in run(*words.split()).err
+    assert run("predict", "model.npz", "a.npz").err == ""
+
+
+def test_a_recipe_survives_the_model_file(tmp_path):
+    net = fastdnn.DNN([3, 2], output_activation="softmax")
+    X = RNG.normal(5, 2, (3, 50))
+    recipe = Recipe.fitted(X, "auto", class_names=("a", "b"), target="species")
+    net.extra = recipe.to_json()
+    net.save(tmp_path / "m.npz")
+    there = Recipe.of(fastdnn.DNN.load(tmp_path / "m.npz"), "m.npz")
+    assert (there.class_names, there.target, there.limits) == (("a", "b"), "species", recipe.limits)
+    np.testing.assert_array_equal(there.apply(X, np.dtype("f8")), recipe.apply(X, np.dtype("f8")))
+    scaled = recipe.apply(X, np.dtype("f4"))
+    assert scaled.dtype == np.float32
+    np.testing.assert_allclose(scaled.mean(axis=1), 0, atol=1e-6)
+    np.testing.assert_allclose(scaled.std(axis=1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("scaling", "low", "scales"),
+    [("auto", 0.0, False), ("auto", -2.0, True), ("standard", 0.0, True), ("none", -2.0, False)],
+)
+def test_auto_scales_what_is_not_small_already(scaling, low, scales):
+    X = np.array([[low, 0.5, 1.0]])
+    assert (Recipe.fitted(X, scaling, class_names=(), target=None).scaling is not None) == scales
+
+
+GOOD = {"class_names": ["a", "b"], "mean": [0.0], "scale": [1.0], "limits": [0, 1], "target": "y"}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"class_names": ["a"]}, {"class_names": "ab"}, {"class_names": [1, 2]}, {"target": 3},
+        {"mean": [0.0, 1.0]}, {"mean": ["0"]}, {"mean": None}, {"scale": None}, {"scale": [0.0]},
+        {"scale": [-1]}, {"limits": [0]}, {"limits": {"low": 0}}, {"scale": [float("inf")]},
+    ],
+)  # fmt: skip
+def test_a_recipe_that_does_not_fit_the_network_is_refused(bad):
+    net = fastdnn.DNN([1, 1])
+    net.extra = dict(GOOD)
+    assert Recipe.of(net, "m.npz").class_names == ("a", "b")
+    net.extra = GOOD | bad
+    with pytest.raises(FileFormatError, match=r"m\.npz: "):
+        Recipe.of(net, "m.npz")
+
+
+def test_a_model_from_python_takes_numbers_as_they_are(run, tmp_path):
+    X, y = small_npz(tmp_path / "a.npz")
+    net = fastdnn.DNN([4, 3], output_activation="softmax")
+    net.save(tmp_path / "m.npz")
+    expected = net.evaluate(X.T, y)
+    assert f"accuracy {expected['accuracy']:.4g} " in run("evaluate", "m.npz", "a.npz").out
+    labels = run("predict", "m.npz", "a.npz").out.split()[1:]
+    assert [int(label) for label in labels] == net.predict(X.T).tolist()
+
+
+def test_a_class_the_model_does_not_know(run, tmp_path):
+    columns, names = flowers(60)
+    write_csv(tmp_path / "flowers.csv", columns, species=names)
+    run(*quickly("flowers.csv"))
+    write_csv(tmp_path / "new.csv", columns, species=["weed", *names[1:]])
+    result = run("evaluate", "model.npz", "new.csv")
+    assert result.status == 1
+    assert "new has the class 'weed', the model knows iris, lily, rose" in result.err
+
+
+def test_a_number_is_the_number_of_a_column(run, tmp_path):
+    write_csv(tmp_path / "a.csv", {"kind": [0, 1] * 20, "x": [-1.0, 1.0] * 20})
+    assert run(*quickly("a.csv"), "--target", "0").status == 0
+    assert "accuracy 1 " in run("evaluate", "model.npz", "a.csv").out
+    assert inputs.load_labelled("a.csv", target="-2").class_names == ("0", "1")

@@ -1,0 +1,203 @@
+"""Examples read in blocks: any run of them, one block ahead, and errors in their place."""
+
+from __future__ import annotations
+
+import threading
+import time
+import tracemalloc
+from contextlib import closing
+
+import numpy as np
+import pytest
+from data_cases import RNG, ROWS, write_hdf5
+
+from fastdnn import data
+
+STORED = RNG.integers(0, 256, (20, 3, 2), dtype=np.uint8)
+
+
+def make_source(kind, folder):
+    """The same examples, 20 of 6 features, in one of the kinds of source."""
+    flat = STORED.reshape(20, 6)
+    if kind == "rows":
+        return data.ArraySource(flat.T)
+    if kind == "columns":
+        return data.ArraySource(np.ascontiguousarray(flat.T))
+    if kind == "memmap":
+        np.save(folder / "rows.npy", flat)
+        return data.ArraySource(np.load(folder / "rows.npy", mmap_mode="r").T)
+    if kind == "hdf5 rows":
+        return data.Hdf5Source(write_hdf5(folder / "a.h5", x=STORED), "x")
+    return data.Hdf5Source(write_hdf5(folder / "a.h5", x=flat.T), "x", layout="columns")
+
+
+SOURCES = ["rows", "columns", "memmap", "hdf5 rows", "hdf5 columns"]
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_sources_read_any_run_of_examples(tmp_path, kind):
+    source = make_source(kind, tmp_path)
+    assert isinstance(source, data.Source)
+    assert source.shape == (6, 20)
+    assert source.dtype == np.uint8
+    assert "shape=(6, 20), dtype=uint8" in repr(source)
+    for start, stop in [(0, 20), (0, 1), (19, 20), (3, 11), (4, 4)]:
+        got = source.read(start, stop)
+        np.testing.assert_array_equal(got, STORED.reshape(20, 6)[start:stop])
+        assert got.shape == (stop - start, 6)
+        assert got.dtype == np.uint8
+    for start, stop in [(-1, 2), (0, 21), (5, 4)]:
+        with pytest.raises(ValueError, match=f"examples {start} to {stop} .* within 0 to 20"):
+            source.read(start, stop)
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_blocks_come_in_the_order_asked_for(tmp_path, kind, dtype):
+    source = make_source(kind, tmp_path)
+    ranges = data.block_ranges(20, 6)[::-1]
+    blocks = list(data.prefetch(source, ranges, dtype=dtype))
+    assert [(start, stop) for start, stop, _ in blocks] == ranges
+    for start, stop, block in blocks:
+        expected = STORED.reshape(20, 6)[start:stop] / np.dtype(dtype).type(255)
+        np.testing.assert_array_equal(block, expected)
+        assert block.dtype == dtype
+        assert block.flags.c_contiguous
+        assert block.flags.writeable
+
+
+def test_an_ndarray_is_no_source():
+    assert not isinstance(ROWS, data.Source)
+    with pytest.raises(ValueError, match=r"X has shape \(3,\), expected \(n_x, m\)"):
+        data.ArraySource(ROWS[0])
+
+
+@pytest.mark.parametrize(
+    ("m", "size", "expected"),
+    [(5, 2, [(0, 2), (2, 4), (4, 5)]), (4, 2, [(0, 2), (2, 4)]), (1, 9, [(0, 1)]), (0, 3, [])],
+)
+def test_block_ranges(m, size, expected):
+    assert data.block_ranges(m, size) == expected
+
+
+def test_block_ranges_need_a_size():
+    with pytest.raises(ValueError, match="block_size is 0"):
+        data.block_ranges(5, 0)
+
+
+def test_hdf5_sources_refuse_what_they_cannot_read(tmp_path):
+    path = write_hdf5(
+        tmp_path / "a.h5", images=STORED, flat=np.zeros(3), text=np.array([[b"x"]]), x=ROWS
+    )
+    for key, options, message in [
+        ("nothing", {}, "has no dataset 'nothing', it has flat, images, text, x"),
+        ("flat", {}, r"'flat' has shape \(3,\)"),
+        ("images", {"layout": "columns"}, r"shape \(20, 3, 2\), expected examples as columns"),
+        ("text", {}, "dtype .S1"),
+        ("x", {"layout": "auto"}, "layout is 'auto'"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            data.Hdf5Source(path, key, **options)
+    with pytest.raises(FileNotFoundError, match=r"b.h5: no such file"):
+        data.Hdf5Source(tmp_path / "b.h5", "x")
+    source = data.Hdf5Source(path, "x")
+    write_hdf5(path, x=ROWS[:2])
+    with pytest.raises(ValueError, match="'x' has changed since it was opened"):
+        source.read(0, 1)
+
+
+class Recorder:
+    """A source that says when it is read and can fail or wait."""
+
+    shape = (2, 8)
+    dtype = np.dtype(np.float64)
+
+    def __init__(self, fail_at=None, values=None):
+        self.fail_at, self.values, self.reads = fail_at, values, []
+        self.done = [threading.Event() for _ in range(8)]
+
+    def read(self, start, stop):
+        self.reads.append(start)
+        self.done[start].set()
+        if start == self.fail_at:
+            raise RuntimeError("the disk is gone")
+        return np.full((stop - start, 2), float(start) if self.values is None else self.values)
+
+
+def reader_threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("fastdnn-read")]
+
+
+ONE_BY_ONE = data.block_ranges(8, 1)
+
+
+def test_exactly_one_block_is_read_ahead():
+    source = Recorder()
+    with closing(data.prefetch(source, ONE_BY_ONE)) as blocks:
+        assert source.reads == []
+        for start, _stop, block in blocks:
+            assert block[0, 0] == start
+            if start + 1 < 8:
+                assert source.done[start + 1].wait(10), "the next block is read meanwhile"
+            time.sleep(0.005)
+            assert len(source.reads) == min(start + 2, 8)
+    assert not reader_threads()
+
+
+@pytest.mark.parametrize("fail_at", [0, 1, 5, 7])
+def test_errors_of_the_reader_reach_the_consumer_in_place(fail_at):
+    source = Recorder(fail_at)
+    seen = []
+
+    def consume():
+        seen.extend(start for start, _, _ in data.prefetch(source, ONE_BY_ONE))
+
+    with pytest.raises(RuntimeError, match="the disk is gone"):
+        consume()
+    assert len(source.reads) <= fail_at + 2
+    assert not reader_threads()
+
+
+def test_values_that_are_not_finite_are_named():
+    with pytest.raises(ValueError, match=r"X\[:, 0:1\]\[0, 0\] is nan"):
+        list(data.prefetch(Recorder(values=np.nan), ONE_BY_ONE))
+    with pytest.raises(ValueError, match=r"X\[:, 0:1\]\[0, 0\] is inf"):
+        list(data.prefetch(Recorder(values=1e300), ONE_BY_ONE, dtype="float32"))
+
+
+def test_leaving_early_ends_the_thread():
+    source = Recorder()
+    with closing(data.prefetch(source, ONE_BY_ONE)) as blocks:
+        next(blocks)
+    assert not reader_threads()
+    assert len(source.reads) <= 2
+
+    def interrupted():
+        with closing(data.prefetch(source, ONE_BY_ONE)) as blocks:
+            for _ in blocks:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not reader_threads()
+
+
+def test_nothing_to_read():
+    assert list(data.prefetch(Recorder(), [])) == []
+
+
+def test_large_files_are_read_with_little_memory(tmp_path):
+    X = np.lib.format.open_memmap(tmp_path / "X.npy", mode="w+", dtype=np.uint8, shape=(4096, 2048))
+    X[:] = 255
+    X.flush()
+    del X
+    np.save(tmp_path / "y.npy", np.zeros(4096, dtype=np.int64))
+    tracemalloc.start()
+    source = data.load_dataset(tmp_path / "X.npy", lazy=True).X
+    total = sum(
+        float(block.sum()) for _, _, block in data.prefetch(source, data.block_ranges(4096, 128))
+    )
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert total == 4096 * 2048
+    assert peak < 6 * 128 * 2048 * 4  # six blocks; the whole is 32
