@@ -6,10 +6,12 @@ strides and threads; it knows nothing of epochs, labels or error messages.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +89,19 @@ class _Workspace:
             self.dropout = rates
 
 
+_engines: WeakSet[Engine] = WeakSet()
+
+
+def _after_fork() -> None:
+    """In a forked child: a lock may be held by a thread that the child does not have."""
+    for engine in _engines:
+        engine._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class Engine:
     """Parameters of a network, and its compiled training and inference.
 
@@ -111,8 +126,9 @@ class Engine:
         self._no_weights = np.zeros(0, dtype)
         self._few_layers = plan_forward(self.layout, codes, 1, 1).layers
         self._few_scratch = 2 * aligned(max(layer_dims), dtype)
-        self._lock = threading.Lock()  # one call at a time works in the workspaces
         self._workspaces: OrderedDict[tuple[Any, ...], _Workspace] = OrderedDict()
+        self._lock = threading.Lock()  # one call at a time works in the workspaces
+        _engines.add(self)
 
     def views(self, buffer: NDArray[Any] | None = None) -> dict[str, NDArray[Any]]:
         """W1, b1, ... as views into the parameters, or into a buffer laid out like them."""
@@ -178,13 +194,15 @@ class Engine:
         regularisation: Regularisation = PLAIN,
         first_step: int = 0,
         n_threads: int | None = None,
+        costs: NDArray[np.float64] | None = None,
     ) -> tuple[int, NDArray[np.float64]]:
         """Train ``len(starts)`` steps of ``examples`` examples each in one compiled call.
 
         Step s takes the columns from ``starts[s]`` on, through ``order`` where it is given;
         -1 keeps the examples of the step before. ``weights`` holds a factor for each column of X;
         ``first_step`` numbers the steps for the dropout masks. Returns the number of steps
-        completed and the cost of each; fewer than asked for means the training diverged.
+        completed and the cost of each; fewer than asked for means the training diverged. Given
+        ``costs`` hold them even where an interrupt comes before they could be returned.
         """
         with self._lock:
             space = self._workspace(
@@ -198,7 +216,7 @@ class Engine:
             shape[tables.CLIP] = regularisation.clip_norm is not None
             shape[tables.SEED], shape[tables.FIRST_STEP] = regularisation.seed, first_step
             space.set_dropout(regularisation.dropout)
-            costs = np.zeros(len(starts))
+            costs = np.zeros(len(starts)) if costs is None else costs
             team = dispatch.best_team(
                 space.plan.multiply_adds, repeats=len(starts), limit=n_threads
             )

@@ -137,8 +137,10 @@ class DNN:
 
     # --- data -------------------------------------------------------------------------------
 
-    def _examples(self, X: ArrayLike, name: str = "X") -> Matrix:
-        array = checks.columns(name, X, self.layer_dims[0], dtype=self.dtype)
+    def _examples(self, X: ArrayLike, name: str = "X", n_threads: int | None = None) -> Matrix:
+        array = checks.columns(
+            name, X, self.layer_dims[0], dtype=self.dtype, n_threads=n_threads or self.n_threads
+        )
         return Matrix.of(array, self.dtype)
 
     def _targets(self, Y: ArrayLike, m: int, name: str = "Y") -> Matrix:
@@ -244,8 +246,8 @@ class DNN:
         chosen = resolve(optimizer, learning_rate, weight_decay, schedule)
         hidden = len(self.hidden_activations)
         regularisation = Regularisation.of(dropout, clip_norm, hidden=hidden, seed=self.seed)
-        examples, size = self._all_examples(X, Y, batch_size, sample_weight, class_weight)
         threads = self._threads(n_threads)
+        examples, size = self._all_examples(X, Y, batch_size, sample_weight, class_weight, threads)
         validation = self._validation(validation_data, early_stopping, threads)
         identity = {
             "network": {**self.config(), "n_threads": None},  # which changes no bit
@@ -291,9 +293,12 @@ class DNN:
         batch_size: int | None,
         sample_weight: ArrayLike | None,
         class_weight: str | dict[int, float] | None,
+        n_threads: int | None,
     ) -> tuple[Examples, int]:
         """The checked examples, and the number of them in a step."""
-        given: Source | Matrix = X if isinstance(X, Source) else self._examples(X)
+        given: Source | Matrix = (
+            X if isinstance(X, Source) else self._examples(X, n_threads=n_threads)
+        )
         n_x, columns = given.shape
         if n_x != self.layer_dims[0]:
             raise ValueError(
@@ -329,7 +334,7 @@ class DNN:
             return None
         if not isinstance(data, tuple | list) or len(data) != 2:  # type: ignore[redundant-expr]
             raise TypeError(f"validation_data is {data!r:.60}, expected a pair (X, Y)")
-        X = self._examples(data[0], "validation_data[0]")
+        X = self._examples(data[0], "validation_data[0]", n_threads)
         Y = checks.labels(
             data[1], self.layer_dims[-1], X.columns, self.loss, self.dtype,
             name="validation_data[1]",

@@ -148,9 +148,7 @@ class Training:
             starts = np.full(min(count, self._steps_per_call()), -1, np.int64)
             starts[0] = 0
             (block,) = self.examples.epoch(None)
-            costs = self._steps(block, starts, rate, self.batch_size)
-            self.history.cost.extend(costs.tolist())
-            self.history.learning_rate.extend([rate] * len(costs))
+            self._steps(block, starts, rate, self.batch_size)
         else:
             total = sum(self._batches(block, rate) for block in self.examples.epoch(self.rng))
             self.history.cost.append(total / self.examples.columns)
@@ -188,21 +186,30 @@ class Training:
         """Compiled steps at one learning rate; raises if they diverge."""
         count, state = len(starts), self.state
         coefficients = self._coefficients(count, rate)
+        costs = np.full(count, np.nan)
         began = time.perf_counter()
-        done, costs = self.engine.steps(
-            block.X, block.Y, starts, coefficients, self.optimizer.code, state.values, examples,
-            order=block.order, weights=block.weights, regularisation=self.regularisation,
-            first_step=state.step, n_threads=self.n_threads,
-        )  # fmt: skip
+        try:
+            done, _ = self.engine.steps(
+                block.X, block.Y, starts, coefficients, self.optimizer.code, state.values, examples,
+                order=block.order, weights=block.weights, regularisation=self.regularisation,
+                first_step=state.step, n_threads=self.n_threads, costs=costs,
+            )  # fmt: skip
+        except KeyboardInterrupt:  # it comes when the call is over, and its steps are done
+            self._note(costs[np.isfinite(costs)], rate)
+            raise
         # The pace of this very call: steps that got slower must shorten the next call at once.
         self._seconds_per_step = (time.perf_counter() - began) / count
-        state.step += done
+        self._note(costs[:done], rate)
         if done < count:
-            if self._whole:
-                self.history.cost.extend(costs[:done].tolist())
-                self.history.learning_rate.extend([rate] * done)
             raise DivergenceError(self._divergence(rate, costs[done]))
         return costs
+
+    def _note(self, costs: NDArray[np.float64], rate: float) -> None:
+        """Steps are done; each is an epoch where it took all examples."""
+        self.state.step += len(costs)
+        if self._whole:
+            self.history.cost.extend(costs.tolist())
+            self.history.learning_rate.extend([rate] * len(costs))
 
     def _coefficients(self, count: int, rate: float) -> NDArray[Any]:
         """The optimizer's scalars for the next ``count`` steps, computed ahead at a steady rate."""

@@ -174,7 +174,7 @@ def plan_step(
         row[tables.ONES] = n_in % lanes != 0
 
     blocks, block_size = _weight_blocks(pairs, examples, unit_width, shares_units)
-    shape[tables.FIRST_LAYER_BLOCKS] = (blocks[:-1, tables.BLOCK_LAYER] == 0).sum()
+    shape[tables.FIRST_LAYER_BLOCKS] = (blocks[:, tables.BLOCK_LAYER] == 0).sum()
     shape[tables.LAYERS], shape[tables.EXAMPLES], shape[tables.PANELS] = (
         len(pairs),
         examples,
@@ -301,9 +301,9 @@ def _padded(rows: int, lanes: int) -> int:
 def _weight_blocks(
     pairs: list[tuple[int, int]], examples: int, unit_width: int, shares_units: bool
 ) -> tuple[np.ndarray, int]:
-    """The table of weight blocks with the work before each, and the largest block's elements."""
+    """The table of weight blocks, and the elements of the largest one."""
     blocks: list[tuple[int, ...]] = []
-    largest, work = 0, 0
+    largest = 0
     for layer, (n_in, n_out) in enumerate(pairs):
         panels = -(-n_in // unit_width)
         wanted = min(BLOCKS_WANTED, n_in * n_out * examples // BLOCK_MULTIPLY_ADDS)
@@ -317,7 +317,5 @@ def _weight_blocks(
         # Row after row, as the first layer's units are shared out.
         for row, panel in itertools.product(range(0, n_out, rows), range(0, panels, q)):
             row_end, panel_end = min(row + rows, n_out), min(panel + q, panels)
-            blocks.append((layer, row, row_end, panel, panel_end, work))
-            work += (row_end - row) * (panel_end - panel)
-    blocks.append((0, 0, 0, 0, 0, work))
+            blocks.append((layer, row, row_end, panel, panel_end))
     return np.array(blocks, np.int64), largest

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from fastdnn import functional, reference
 from fastdnn.kernels.activations import ACTIVATIONS
+from fastdnn.kernels.gemm import FEW
 from fastdnn.kernels.losses import LOSSES
-from fastdnn.kernels.microkernels import TILE_ROWS
+from fastdnn.kernels.microkernels import TILE_ROWS, TILE_VECTORS
 from fastdnn.kernels.vectors import lane_count
 
 Array = NDArray[Any]
@@ -164,9 +165,10 @@ def _model() -> Iterator[Case]:
 
 
 def _foreign_output(d: Draw, n: int, m: int) -> tuple[Array, Array, list[Any]]:
-    """An AL that is not sigmoid(Z)."""
-    _, Y, caches = d.network(n, m, "relu", "sigmoid")
-    return d.positive(n, m), Y, caches
+    """An AL that is not sigmoid(Z), and larger than Y: no sum of errors cancels."""
+    _, _, caches = d.network(n, m, "relu", "sigmoid")
+    AL = d.positive(n, m)
+    return AL, AL * d.positive(n, m), caches
 
 
 CASES = {case.name: case for case in (*_activations(), *_layers(), *_model())}
@@ -179,8 +181,8 @@ def edge_shapes(dtype: str) -> list[tuple[int, int]]:
         return [(1, 1), (2, 3), (TILE_ROWS + 1, 2 * lanes + 1)]
     return [
         (1, 1), (1, 2), (2, 1), (3, 5),
-        *((TILE_ROWS + i, 2 * lanes + i) for i in (-1, 0, 1)),
-        *((4 + i, lanes + i) for i in (-1, 0, 1)),
+        *((TILE_ROWS + i, TILE_VECTORS * lanes + i) for i in (-1, 0, 1)),
+        *((FEW + i, lanes + i) for i in (-1, 0, 1)), (2 * TILE_ROWS + 1, 2 * lanes + 1),
         (1, 4 * lanes + 3), (4 * TILE_ROWS + 1, 2), (1, 2050), (130, 1), (7, 1025), (300, 33),
     ]  # fmt: skip
 

@@ -21,6 +21,7 @@ from fastdnn import reference
 from fastdnn.kernels.activations import ACTIVATIONS
 from fastdnn.kernels.jit import kernel
 from fastdnn.kernels.losses import LOSSES, output_error
+from fastdnn.kernels.microkernels import TILE_VECTORS, TILE_WIDTHS
 from fastdnn.kernels.simd import pointer
 from fastdnn.kernels.vectors import lane_count
 
@@ -94,12 +95,12 @@ class Panel:
 @each_pair
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 def test_cost_and_error(weighted, loss, activation, dtype):
-    """Any number of units, panels of one vector and two, all or some of the columns used."""
+    """Any number of units, panels of every width, all or some of the columns used."""
     lane = lane_count(dtype)
     with fenced() as allocate:
         for units in (1, 3):
-            for width in (lane, 2 * lane):
-                for examples in {n for n in edges(lane, 2 * lane) if n <= width}:
+            for width in (vectors * lane for vectors in TILE_WIDTHS):
+                for examples in {n for n in edges(lane, 2 * lane, width) if n <= width}:
                     if units > 1 or activation != "softmax":
                         Panel(
                             dtype, loss, activation, units, width, examples, weighted=weighted
@@ -111,9 +112,10 @@ def test_cost_and_error(weighted, loss, activation, dtype):
 def test_columns_beyond_the_batch_add_nothing(loss, activation, dtype):
     """A last panel that is all padding (or lies behind the batch): no cost, no error, no NaN."""
     lane = lane_count(dtype)
-    panel = Panel(dtype, loss, activation, 2, 2 * lane, 1)
+    width = TILE_VECTORS * lane
+    panel = Panel(dtype, loss, activation, 2, width, 1)
     for examples in (0, -lane, -1):
-        panel.shape = 2, 2 * lane, examples
+        panel.shape = 2, width, examples
         panel.A[:], panel.Y[:] = np.nan, np.nan
         cost, dZ = panel.run()
         assert cost == 0
@@ -192,8 +194,9 @@ def test_the_table_is_the_references():
 def all_cases(allocate):
     for dtype in ("float32", "float64"):
         lane = lane_count(dtype)
+        widest = TILE_VECTORS * lane
         for loss, activation in PAIRS:
-            for width, examples in ((lane, lane), (2 * lane, 2 * lane), (2 * lane, 1)):
+            for width, examples in ((lane, lane), (widest, widest), (widest, 1)):
                 for weighted in (False, True):
                     Panel(dtype, loss, activation, 2, width, examples, weighted=weighted).check(
                         allocate

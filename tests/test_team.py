@@ -137,6 +137,143 @@ def test_without_a_meeting_the_relay_would_break():
     pytest.fail("members in step by chance, twenty times over")
 
 
+# --- pieces of work -------------------------------------------------------------------------------
+
+KINDS = (teams.UNIT_PIECES, teams.PANEL_PIECES, teams.FIRST_BLOCKS, teams.OTHER_BLOCKS)
+
+
+@kernel
+def offer(counters, kind, member, team, first, end):
+    teams.offer(counters, kind, member, team, first, end)
+
+
+@kernel
+def renew(counters, kind, member, team):
+    teams.renew(counters, kind, member, team)
+
+
+@kernel
+def claim(counters, kind, member, team):
+    return teams.claim(counters, kind, member, team)
+
+
+def claimed(counters, kind, member, team):
+    """All pieces that a member gets while no other one asks for any."""
+    pieces = list(iter(lambda: claim(counters, kind, member, team), -1))
+    assert claim(counters, kind, member, team) == -1  # and it stays at that
+    return pieces
+
+
+def offered(ranges, kind=teams.PANEL_PIECES):
+    """Counters in which member i offers the pieces of ``ranges[i]``."""
+    counters = np.zeros(1024, np.int64)  # also for more members than there are threads
+    for member, (first, end) in enumerate(ranges):
+        offer(counters, kind, member, len(ranges), first, end)
+    return counters
+
+
+def test_a_member_alone_gets_all_pieces_in_turn():
+    for first, end in ((0, 5), (3, 4), (2, 2)):
+        counters = offered([(first, end)])
+        for _ in range(3):
+            assert claimed(counters, teams.PANEL_PIECES, 0, 1) == list(range(first, end))
+            renew(counters, teams.PANEL_PIECES, 0, 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "ranges", [[(0, 3), (3, 5), (5, 9)], [(0, 0), (0, 4), (4, 4)], [(2, 9), (9, 9), (9, 9)]]
+)
+def test_own_pieces_come_before_those_of_the_next_members(kind, ranges):
+    team = len(ranges)
+    for member in range(team):
+        counters = offered(ranges, kind)
+        expected = [
+            piece for i in range(team) for piece in range(*ranges[(member + i) % team])
+        ]  # fmt: skip
+        for _ in range(2):
+            assert claimed(counters, kind, member, team) == expected
+            assert all(claim(counters, kind, other, team) == -1 for other in range(team))
+            for other in range(team):
+                renew(counters, kind, other, team)
+
+
+@pytest.mark.parametrize("team", [1, 2, 3, 7])
+def test_no_piece_goes_to_two_members(team):
+    """Whatever the order in which they ask."""
+    stream = np.random.RandomState(team)
+    for count in (0, 1, team, 5 * team + 1):
+        counters = offered([share(member, team, count) for member in range(team)])
+        pieces, idle = [], set()
+        while len(idle) < team:
+            member = int(stream.randint(team))
+            piece = claim(counters, teams.PANEL_PIECES, member, team)
+            idle |= {member} if piece < 0 else set()
+            pieces += [piece] if piece >= 0 else []
+        assert sorted(pieces) == list(range(count))
+
+
+def test_kinds_of_pieces_are_apart():
+    """Each member of the largest team has a line for each kind, behind the other counters."""
+    team = numba.config.NUMBA_NUM_THREADS
+    counters = new_counters()
+    counters[[ARRIVALS, teams.FAILURES, RESULT]] = -5
+    for kind, member in itertools.product(KINDS, range(team)):
+        first = 100 * kind + 10 * member
+        offer(counters, kind, member, team, first, first + 2 + kind)
+    for kind, member in itertools.product(KINDS, range(team)):
+        first = 100 * kind + 10 * member
+        own = [claim(counters, kind, member, team) for _ in range(2 + kind)]
+        assert own == list(range(first, first + 2 + kind))
+    assert (counters[[ARRIVALS, teams.FAILURES, RESULT]] == -5).all()
+
+
+@kernel
+def take_all(member, counters, team, count, rounds, done, taken_over):
+    """Every round offers the pieces again; counts how often each was done, and not by its owner."""
+    first, end = teams.share(member, team, count)
+    teams.offer(counters, teams.PANEL_PIECES, member, team, first, end)
+    meetings = 1
+    teams.meet(counters, team, meetings)
+    for _ in range(rounds):
+        piece = teams.claim(counters, teams.PANEL_PIECES, member, team)
+        while piece >= 0:
+            teams.atomic_add(done, piece, 1)
+            if piece < first or piece >= end:
+                teams.atomic_add(taken_over, 0, 1)
+            if member == 0:  # slower than the others, which take over from it
+                for _ in range(1000):
+                    teams.relax()
+            piece = teams.claim(counters, teams.PANEL_PIECES, member, team)
+        meetings += 1
+        teams.meet(counters, team, meetings)
+        teams.renew(counters, teams.PANEL_PIECES, member, team)
+        meetings += 1
+        teams.meet(counters, team, meetings)
+
+
+@each_team
+@pytest.mark.needs_jit
+def test_a_team_does_every_piece_once_a_round(team):
+    for count, rounds in ((1, 200), (team, 200), (500, 50)):
+        done, taken_over = np.zeros(count, np.int64), np.zeros(1, np.int64)
+        run_all(take_all, team, (count, rounds, done, taken_over))
+        np.testing.assert_array_equal(done, np.full(count, rounds))
+    assert (taken_over[0] > 0) == (team > 1)  # of 500 pieces with one slow member
+
+
+def run_all(function, team, arguments):
+    """A kernel launched for all members; returns the counters."""
+    counters = new_counters()
+    before = numba.get_num_threads()
+    numba.set_num_threads(team)
+    try:
+        teams.launch(teams.kernel_address(function, arguments), counters, team, arguments)
+    finally:
+        numba.set_num_threads(before)
+    return counters
+
+
 # --- a kernel launched for a team -----------------------------------------------------------------
 
 
@@ -152,14 +289,7 @@ def member_adds(member, counters, team, out, amounts):
 
 def launched(team, dtype):
     out, amounts = np.zeros(team, dtype), np.arange(1, team + 1).astype(dtype)
-    arguments, counters = (out, amounts), new_counters()
-    before = numba.get_num_threads()
-    numba.set_num_threads(team)
-    try:
-        address = teams.kernel_address(member_adds, arguments)
-        teams.launch(address, counters, team, arguments)
-    finally:
-        numba.set_num_threads(before)
+    counters = run_all(member_adds, team, (out, amounts))
     return out, counters[RESULT]
 
 
@@ -180,6 +310,23 @@ def test_the_machine_code_of_a_kernel_has_one_address():
     assert len(addresses) == 1 and len(member_adds.overloads) <= compiled + 1
     others = teams.kernel_address(member_adds, (np.zeros(1), np.zeros(1)))
     assert others not in addresses
+
+
+@kernel
+def keeps_all(member, counters, team, flag, count, number, singles, integers, out):
+    """Arguments of every kind that kernels take."""
+    if flag:
+        out[member] = count + number + singles[0] + integers[0]
+
+
+@each_team
+@pytest.mark.needs_jit
+def test_arguments_of_any_kind_arrive(team):
+    for flag in (True, False):
+        out = np.zeros(team)
+        singles, integers = np.array([0.5], np.float32), np.array([2**40])
+        run_all(keeps_all, team, (flag, 3, 0.25, singles, integers, out))
+        assert_same(out, np.full(team, flag * (3 + 0.25 + 0.5 + 2**40)))
 
 
 @kernel

@@ -110,15 +110,15 @@ def _own_precision(array: NDArray[Any]) -> np.dtype[Any]:
     return float32 if array.dtype.newbyteorder("=") == float32 else float64
 
 
-def finite(name: str, array: FloatArray) -> FloatArray:
-    """Hand back `array` if it holds neither NaN nor infinity.
+def finite(name: str, array: FloatArray, *, n_threads: int | None = None) -> FloatArray:
+    """Hand back `array` if it holds neither NaN nor infinity; large ones by `n_threads` at most.
 
     >>> finite("X", np.array([[1.0, np.nan]]))
     Traceback (most recent call last):
     ...
     ValueError: X[0, 1] is nan, expected finite float64 numbers
     """
-    if array.size <= CHUNK or not _all_finite(array):
+    if array.size <= CHUNK or not _all_finite(array, n_threads):
         index = first_bad(array, lambda chunk: ~np.isfinite(chunk))
         if index is not None:
             raise ValueError(
@@ -127,7 +127,7 @@ def finite(name: str, array: FloatArray) -> FloatArray:
     return array
 
 
-def _all_finite(array: FloatArray) -> bool:
+def _all_finite(array: FloatArray, n_threads: int | None) -> bool:
     """Whether every element of a large array is finite; False also where memory has gaps.
 
     By all threads at memory bandwidth. BLAS, in a dot product with itself, would be as fast, but
@@ -136,7 +136,7 @@ def _all_finite(array: FloatArray) -> bool:
     flat = flattened(array)
     if flat is None:
         return False
-    team = dispatch.best_team(ELEMENT_COST * array.size, meetings=1)
+    team = dispatch.best_team(ELEMENT_COST * array.size, meetings=1, limit=n_threads)
     return dispatch.run_team(count_not_finite, team, flat) == 0
 
 
@@ -180,9 +180,16 @@ def _fits(got: tuple[int, ...], expected: tuple[int | str, ...]) -> bool:
     return True
 
 
-def columns(name: str, value: object, n: int | None = None, *, dtype: object = None) -> FloatArray:
+def columns(
+    name: str,
+    value: object,
+    n: int | None = None,
+    *,
+    dtype: object = None,
+    n_threads: int | None = None,
+) -> FloatArray:
     """Examples as columns: finite numbers of shape (n, m), m >= 1; any n where it is None."""
     array = float_array(name, value, dtype=dtype)
     if n is not None:
         shape(name, array, (n, "m"))
-    return finite(name, array)
+    return finite(name, array, n_threads=n_threads)

@@ -51,9 +51,6 @@ def plan(
     return Plan(-(-m // tiles), packs_left, packs_right, False, left_size, *sizes)
 
 
-_address = lru_cache(tile_address)
-
-
 def product(left: Array, right: Array, *, scale: float = 1.0, bias: Array | None = None) -> Array:
     """scale * left @ right (+ bias in every column), in the dtype all of them have.
 
@@ -124,7 +121,7 @@ def _multiply(
     activated = target if values is out else values.reshape(-1)
     call(
         gemm.multiply, team,
-        _address(dtype), target, activated, a, b, target if bias is None else flat(bias),
+        tile_address(dtype), target, activated, a, b, target if bias is None else flat(bias),
         working_memory(how.left_size + team * (how.panels_size + how.own_size), dtype),
         scale, code, bias is not None, m, n, k, a_start, a_row, a_k, b_start, b_k, b_column, *how,
     )  # fmt: skip

@@ -37,7 +37,6 @@ from .tables import (
     OUTPUT,
     OUTPUT_PANEL,
     PACKS,
-    PANELS,
     PIECES,
     SCRATCH,
     SCRATCH_SIZE,
@@ -47,7 +46,8 @@ from .tables import (
     B,
     W,
 )
-from .team import PANEL_PIECES, claim, meet, offer, share
+from .tables import PANELS as PANEL_COUNT
+from .team import PANELS, claim
 from .weights import pack_weights
 
 
@@ -68,20 +68,16 @@ def forward_panels(member, counters, team, shape, layers, parameters, work, x, o
     It takes them ``GROUP`` at a time through slots of its own.
     """
     scratch = pointer(work, shape[SCRATCH] + member * shape[SCRATCH_SIZE])
-    first, end = share(member, team, shape[PIECES])
-    offer(counters, PANEL_PIECES, member, team, first, end)
     if shape[PACKS]:
-        for layer in range(shape[LAYERS]):
-            pack_weights(work, parameters, shape, layers, layer, member, team, scratch)
-    meet(counters, team, 1)
+        pack_weights(member, counters, team, 0, 1, work, parameters, shape, layers, scratch)
     width, group, examples = shape[WIDTH], shape[GROUP], shape[EXAMPLES]
     last = shape[LAYERS] - 1
     n_in, n_out = layers[0, N_IN], layers[last, N_OUT]
     slot = member * group
-    piece = claim(counters, PANEL_PIECES, member, team)
+    piece = claim(counters, PANELS, 2, member, team, shape[PIECES])
     while piece >= 0:
         panel = piece * group
-        panels = min(group, shape[PANELS] - panel)
+        panels = min(group, shape[PANEL_COUNT] - panel)
         # All panels of the group at once: rows of a large X lie on different pages of memory.
         pack_lines(
             pointer(work, layers[0, INPUT] + slot * layers[0, INPUT_PANEL]),
@@ -95,7 +91,7 @@ def forward_panels(member, counters, team, shape, layers, parameters, work, x, o
             start = (panel + i) * width
             A = pointer(work, layers[last, OUTPUT] + (slot + i) * layers[last, OUTPUT_PANEL])
             _unpack(pointer(out, start), examples, A, n_out, min(width, examples - start), width)
-        piece = claim(counters, PANEL_PIECES, member, team)
+        piece = claim(counters, PANELS, 2, member, team, shape[PIECES])
 
 
 # Rows of W whose inner products are taken together: enough chains of multiply-adds to keep the

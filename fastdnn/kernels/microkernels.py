@@ -20,6 +20,7 @@ multiply-adds, no spill), which runs at 97-99 % of the processor's multiply-add 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -264,9 +265,12 @@ def _kinds(dtype: types.Type) -> tuple[types.Type, ...]:
 
 def tile_address(dtype: Any) -> int:
     """Where the machine code of `multiply_tile` starts; compiled, or read from disk, if needed."""
-    if config.DISABLE_JIT:
-        return 0
-    kinds = _kinds(types.float32 if np.dtype(dtype) == np.float32 else types.float64)
+    return 0 if config.DISABLE_JIT else _compiled_tile(np.dtype(dtype).itemsize)
+
+
+@functools.cache  # LLVM's lock, which asking again would take, may be held for ever after a fork
+def _compiled_tile(itemsize: int) -> int:
+    kinds = _kinds(types.float32 if itemsize == 4 else types.float64)
     if kinds not in _compute_tile.overloads:
         _compute_tile.compile(kinds)
     compiled = _compute_tile.overloads[kinds]

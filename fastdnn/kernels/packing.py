@@ -210,11 +210,14 @@ def _pack_lines_along_k(target, source, row_stride, rows, k_count, square):
 def _pack_lines_across_k(target, source, k_stride, height, rows, k_count):
     """Neighbouring tiles from rows that lie side by side for each k: line after line of memory."""
     out_of_line()
+    lane = lanes(target)
     for k in range(k_count):
         line = at(source, k * k_stride)
         for i in range(0, rows, height):
             high = min(height, rows - i)
-            store_up_to(at(target, i * k_count + k * high), load_up_to(at(line, i), high), high)
+            tile = at(target, i * k_count + k * high)
+            for j in range(0, high, lane):
+                store_up_to(at(tile, j), load_up_to(at(line, i + j), high - j), high - j)
 
 
 @routine
@@ -234,7 +237,7 @@ _TILES_TOGETHER = 16
 def pack_left(packed, member, team, left, left_row, left_k, rows, k_count, k_block, height, square):
     """This member's share of packing ``left`` (rows x k_count, any strides) in tiles of ``height``.
 
-    ``square`` is room for lanes x lanes elements. A tile is no higher than a vector.
+    ``square`` is room for lanes x lanes elements.
     """
     step = height * (_TILES_TOGETHER if left_row == 1 else 1)
     pieces = (rows + step - 1) // step

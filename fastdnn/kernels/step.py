@@ -1,9 +1,9 @@
 """A whole training step, and many of them, in one compiled call that allocates nothing.
 
 A step has two phases (``examples``, ``weights``), and each phase only independent pieces: panels of
-examples, then blocks of weights. Members of the team share out the pieces of a phase and meet
-before the next one. Who takes which piece changes no number, and nothing is added up across
-members, so the result is bit-identical for any team.
+examples, then blocks of weights. Members of the team share out the pieces of a phase, and the next
+one begins when all are finished. Who takes which piece changes no number, and nothing is added up
+across members, so the result is bit-identical for any team.
 
 The network is a table of integers, offsets into two flat buffers: ``parameters`` and ``work``. See
 ``tables``; ``fastdnn.workspace`` lays them out.
@@ -17,35 +17,31 @@ from .examples import backward_layer, first_layer_rows, forward_and_cost, load_p
 from .jit import kernel, stage
 from .simd import pointer
 from .tables import (
-    BLOCK_WORK,
     CHUNKS,
     EXAMPLES,
     FIRST_LAYER,
-    FIRST_LAYER_BLOCKS,
     FIRST_STEP,
     GROUP,
     LAYERS,
     N_OUT,
     PACKS,
-    PANELS,
     PIECES,
     SCRATCH,
     SCRATCH_SIZE,
     WIDTH,
 )
+from .tables import PANELS as PANEL_COUNT
 from .team import (
     FAILURES,
-    FIRST_BLOCKS,
-    OTHER_BLOCKS,
-    PANEL_PIECES,
+    LOADING,
+    PANELS,
     RESULT,
-    UNIT_PIECES,
-    atomic_load,
+    UNITS,
     claim,
-    meet,
-    offer,
-    renew,
+    finish,
+    overtaken,
     share,
+    wait,
 )
 from .updates import COEFFICIENTS
 from .weights import add_chunk_gradient, pack_weights, update_weights
@@ -55,64 +51,53 @@ from .weights import add_chunk_gradient, pack_weights, update_weights
 UNITS_TOGETHER = 32
 
 
-@stage
-def _offer_blocks(counters, kind, member, team, blocks, first, end):
-    """Offer this member's share of the work in the blocks ``first`` to ``end``."""
-    start, total = blocks[first, BLOCK_WORK], blocks[end, BLOCK_WORK] - blocks[first, BLOCK_WORK]
-    own = first
-    while own < end and _middle(blocks, own, start) * team < 2 * total * member:
-        own += 1
-    own_end = own
-    while own_end < end and _middle(blocks, own_end, start) * team < 2 * total * (member + 1):
-        own_end += 1
-    offer(counters, kind, member, team, own, own_end)
-
-
-@stage
-def _middle(blocks, i, start):
-    """Twice the work from ``start`` to the middle of block i."""
-    return blocks[i, BLOCK_WORK] + blocks[i + 1, BLOCK_WORK] - 2 * start
+# Phases of a step, in their order; with clipping the update takes two.
+_PACK, _LOAD, _FIRST, _EXAMPLES, _UPDATE = range(1, 6)
+_PHASES = 8
 
 
 @stage
 def _first_layer(
-    member, counters, team, meetings, shape, layers, parameters, work, x, y, sample_weights, order,
-    start, number,
+    member, counters, team, goal, phase, shape, layers, parameters, work,
+    x, y, sample_weights, order, start, number,
 ):  # fmt: skip
-    """The first layer for all panels, each member its share of the units; returns the meetings.
+    """The first layer for all panels, each member its share of the units; returns the new goal.
 
     Where the weights of this layer are more than its input: they then stay in the cache of the
     member that updates them.
     """
-    meetings, units, panels = meetings, layers[0, N_OUT], shape[PANELS]
+    goal, units, panels = goal, layers[0, N_OUT], shape[PANEL_COUNT]
     if start >= 0:
-        first, end = share(member, team, panels)
-        for panel in range(first, end):
+        panel = claim(counters, LOADING, phase + _LOAD, member, team, panels)
+        while panel >= 0:
             load_panel(work, shape, layers, x, y, sample_weights, order, start, panel)
-        meetings += 1
-        meet(counters, team, meetings)
-    piece = claim(counters, UNIT_PIECES, member, team)
+            finish(counters, team)
+            panel = claim(counters, LOADING, phase + _LOAD, member, team, panels)
+        goal += panels
+        wait(counters, team, goal)
+    count = (units + UNITS_TOGETHER - 1) // UNITS_TOGETHER
+    piece = claim(counters, UNITS, phase + _FIRST, member, team, count)
     while piece >= 0:
         row = piece * UNITS_TOGETHER
         end = min(row + UNITS_TOGETHER, units)
         first_layer_rows(work, parameters, shape, layers, row, end, panels, number)
-        piece = claim(counters, UNIT_PIECES, member, team)
-    meetings += 1
-    meet(counters, team, meetings)
-    renew(counters, UNIT_PIECES, member, team)
-    return meetings
+        finish(counters, team)
+        piece = claim(counters, UNITS, phase + _FIRST, member, team, count)
+    goal += count
+    wait(counters, team, goal)
+    return goal
 
 
 @stage
 def _examples(
-    member, counters, team, shape, layers, parameters, work, partial_costs,
+    member, counters, team, goal, phase, shape, layers, parameters, work, partial_costs,
     x, y, sample_weights, order, start, number,
 ):  # fmt: skip
-    """Costs and errors (or gradients, where there are chunks) of the panels this member gets."""
-    width, group = shape[WIDTH], shape[GROUP]
-    piece = claim(counters, PANEL_PIECES, member, team)
+    """Costs and errors (or gradients, where there are chunks) of all panels; the new goal."""
+    width, group, pieces = shape[WIDTH], shape[GROUP], shape[PIECES]
+    piece = claim(counters, PANELS, phase + _EXAMPLES, member, team, pieces)
     while piece >= 0:
-        first, end = share(piece, shape[PIECES], shape[PANELS])
+        first, end = share(piece, pieces, shape[PANEL_COUNT])
         for panel in range(first, end, group):
             panels = min(group, end - panel)
             if start >= 0 and shape[FIRST_LAYER] == 0:
@@ -129,7 +114,10 @@ def _examples(
                 if layer > 0:
                     backward_layer(work, parameters, shape, layers, layer, panel, slot, panels,
                                    number)  # fmt: skip
-        piece = claim(counters, PANEL_PIECES, member, team)
+        finish(counters, team)
+        piece = claim(counters, PANELS, phase + _EXAMPLES, member, team, pieces)
+    wait(counters, team, goal + pieces)
+    return goal + pieces
 
 
 @kernel
@@ -144,53 +132,38 @@ def train_steps(
     cost is not finite, which leaves the parameters as they were before that step, or where an
     update is not, which leaves the parameters it concerns.
     """
-    done = starts.shape[0]
+    done, goal = starts.shape[0], 0
     scratch = pointer(work, shape[SCRATCH] + member * shape[SCRATCH_SIZE])
-    unit_pieces = (layers[0, N_OUT] + UNITS_TOGETHER - 1) // UNITS_TOGETHER
-    first, end = share(member, team, unit_pieces)
-    offer(counters, UNIT_PIECES, member, team, first, end)
-    first, end = share(member, team, shape[PIECES])
-    offer(counters, PANEL_PIECES, member, team, first, end)
-    first_blocks = shape[FIRST_LAYER_BLOCKS]
-    _offer_blocks(counters, FIRST_BLOCKS, member, team, blocks, 0, first_blocks)
-    _offer_blocks(counters, OTHER_BLOCKS, member, team, blocks, first_blocks, blocks.shape[0] - 1)
-    meetings = 1
-    meet(counters, team, meetings)
     for step in range(starts.shape[0]):
-        number = shape[FIRST_STEP] + step
+        number, phase = shape[FIRST_STEP] + step, step * _PHASES
         if shape[PACKS]:
-            for layer in range(shape[LAYERS]):
-                pack_weights(work, parameters, shape, layers, layer, member, team, scratch)
-            meetings += 1
-            meet(counters, team, meetings)
+            goal = pack_weights(member, counters, team, goal, phase + _PACK, work, parameters,
+                                shape, layers, scratch)  # fmt: skip
         if shape[FIRST_LAYER]:
-            meetings = _first_layer(
-                member, counters, team, meetings, shape, layers, parameters, work,
+            goal = _first_layer(
+                member, counters, team, goal, phase, shape, layers, parameters, work,
                 x, y, sample_weights, order, starts[step], number,
             )  # fmt: skip
-        _examples(
-            member, counters, team, shape, layers, parameters, work, partial_costs,
+        goal = _examples(
+            member, counters, team, goal, phase, shape, layers, parameters, work, partial_costs,
             x, y, sample_weights, order, starts[step], number,
         )  # fmt: skip
-        meetings += 1
-        meet(counters, team, meetings)
-        renew(counters, PANEL_PIECES, member, team)
         cost = 0.0
-        for i in range(shape[PANELS]):
+        for i in range(shape[PANEL_COUNT]):
             cost += partial_costs[i]
         cost /= shape[EXAMPLES]
-        if member == 0:
+        # To a member that comes when the update is over, later costs may already stand there.
+        if not overtaken(counters, team, goal + blocks.shape[0]):
             costs[step] = cost
-        if not math.isfinite(cost):
-            done = step
-            break
-        scalars = pointer(coefficients, step * COEFFICIENTS)
-        meetings = update_weights(
-            member, counters, team, meetings, work, parameters, state, shape, layers, blocks,
-            block_squares, scalars, scratch, clip_norm,
+            if not math.isfinite(cost):
+                done = step
+                break
+        goal = update_weights(
+            member, counters, team, goal, phase + _UPDATE, work, parameters, state, shape, layers,
+            blocks, block_squares, pointer(coefficients, step * COEFFICIENTS), scratch, clip_norm,
+            step + 1,
         )  # fmt: skip
-        if atomic_load(counters, FAILURES) > 0:
+        if counters[FAILURES] == step + 1:
             done = step
             break
-    if member == 0:
-        counters[RESULT] = done
+    counters[RESULT] = done

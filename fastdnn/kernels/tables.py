@@ -40,6 +40,6 @@ LAYER_FIELDS = 17
 ) = range(30)  # fmt: skip
 SHAPE_FIELDS = 30
 
-# Columns of the table of weight blocks: layer, rows, panels of units, work before it.
-BLOCK_LAYER, BLOCK_ROW, BLOCK_ROW_END, BLOCK_PANEL, BLOCK_PANEL_END, BLOCK_WORK = range(6)
-BLOCK_FIELDS = 6
+# Columns of the table of weight blocks: layer, rows, panels of units.
+BLOCK_LAYER, BLOCK_ROW, BLOCK_ROW_END, BLOCK_PANEL, BLOCK_PANEL_END = range(5)
+BLOCK_FIELDS = 5

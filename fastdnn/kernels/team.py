@@ -1,11 +1,12 @@
 """A team of threads inside one parallel region: who does what, and when to wait.
 
-A training step has two or three phases with a barrier between. Leaving and re-entering the
-threading layer costs 3-5 microseconds each time, as much as a small network's whole step, so a
-region is entered once for many steps and its members meet at a spinning barrier (0.5 us).
-A member that waits long gives its core away: with more threads than free cores the one that is
-waited for must get to run. For the same reason a member that has done its own pieces of the work
-takes over those that others have not begun (`claim`).
+Leaving and re-entering the threading layer costs 3-5 microseconds each time, as much as a small
+network's whole step, so a region is entered once for many steps. Inside, work comes in phases, and
+a phase in pieces. A member claims its own share of the pieces first and then those that others have
+not begun; the next phase begins when all pieces are finished (`claim`, `finish`, `wait`). Nobody
+waits for a member that has claimed nothing, because the system runs something else on its core.
+
+Kernels with one or two short phases and equal shares meet instead, at a barrier (`meet`).
 
 A team's kernel has the form ``kernel(member, counters, team, *args)`` and returns nothing; a number
 it has to tell goes into ``counters[RESULT]``. Alone it is called as member 0 of 1; `launch` calls
@@ -28,13 +29,14 @@ from .jit import parallel_kernel, routine
 from .simd import primitive
 
 # Entries of a team's counters, each on a cache line of its own.
-ARRIVALS, FAILURES, RESULT = 0, 8, 16
+ARRIVALS, FINISHED, FAILURES, RESULT = 0, 8, 16, 24
 
-# Behind them a line for each kind of pieces and each member: the next piece, the first, the end.
-UNIT_PIECES, PANEL_PIECES, FIRST_BLOCKS, OTHER_BLOCKS = range(4)
+# Behind them a line for each kind of pieces and each member: its ticket, which is the phase in the
+# upper half and the number of its pieces that were claimed in the lower one.
+PACKING, LOADING, UNITS, PANELS, FIRST_BLOCKS, OTHER_BLOCKS = range(6)
 _LINE = 8
-_PIECES = 24
-_SIZE = _PIECES + 4 * _LINE * config.NUMBA_NUM_THREADS
+_TICKETS = 32
+_SIZE = _TICKETS + 6 * _LINE * config.NUMBA_NUM_THREADS
 
 
 def new_counters() -> np.ndarray:
@@ -44,7 +46,10 @@ def new_counters() -> np.ndarray:
 
 _COUNTERS_TYPE = typeof(new_counters())
 
-# Rounds of the barrier's loop before it starts to sleep, which takes 70 us or more: some 200 us,
+# Place of the phase in a ticket.
+_PHASE = 1 << 32
+
+# Rounds of a waiting loop before it starts to sleep, which takes 70 us or more: some 200 us,
 # far above a phase's jitter.
 _SPINS = 16384
 
@@ -174,18 +179,34 @@ def relax(typing: Any) -> Any:
     return types.void(), codegen
 
 
-@routine
-def meet(counters, team, meetings):
-    """Wait until all ``team`` members are here for the ``meetings``-th time (from 1).
+def _twin_exchange(counters: Any, index: int, expected: int, new: int) -> int:
+    seen = int(counters[index])
+    if seen == expected:
+        counters[index] = new
+    return seen
 
-    Arrivals are 0 when the region starts.
-    """
-    if team == 1:
-        return
-    atomic_add(counters, ARRIVALS, 1)
-    goal = team * meetings
+
+@primitive(_twin_exchange)
+def compare_exchange(
+    typing: Any, counters: types.Array, index: Any, expected: Any, new: Any
+) -> Any:
+    """Write ``new`` to ``counters[index]`` if it is as expected; returns what was there."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        place = builder.gep(data, [args[1]])
+        pair = builder.cmpxchg(place, args[2], args[3], "acq_rel", "acquire")
+        return builder.extract_value(pair, 0)
+
+    i64 = types.int64
+    return i64(counters, i64, i64, i64), codegen
+
+
+@routine
+def _wait_for(counters, index, goal):
+    """Spin, then sleep, until ``counters[index]`` has reached ``goal``."""
     spins = 0
-    while atomic_load(counters, ARRIVALS) < goal:
+    while atomic_load(counters, index) < goal:
         spins += 1
         if spins < _SPINS:
             relax()
@@ -199,36 +220,63 @@ def share(member, team, count):
     return member * count // team, (member + 1) * count // team
 
 
+@routine
+def meet(counters, team, meetings):
+    """Wait until all ``team`` members are here for the ``meetings``-th time (from 1).
+
+    Arrivals are 0 when the region starts.
+    """
+    if team == 1:
+        return
+    atomic_add(counters, ARRIVALS, 1)
+    _wait_for(counters, ARRIVALS, team * meetings)
+
+
 # --- pieces of work -------------------------------------------------------------------------------
 
 
 @routine
-def offer(counters, kind, member, team, first, end):
-    """Offer pieces ``first`` to ``end`` of a kind as this member's own; then `meet`."""
-    line = _PIECES + (kind * team + member) * _LINE
-    counters[line] = counters[line + 1] = first
-    counters[line + 2] = end
+def claim(counters, kind, phase, member, team, count):
+    """One of the ``count`` pieces of a kind for this member, its own first, or -1 if none is left.
 
-
-@routine
-def renew(counters, kind, member, team):
-    """Offer them again. Between two meetings where nobody claims pieces of this kind."""
-    line = _PIECES + (kind * team + member) * _LINE
-    counters[line] = counters[line + 1]
-
-
-@routine
-def claim(counters, kind, member, team):
-    """The next piece for this member, its own before those of others, or -1 if none is left."""
+    Phases are numbered from 1 and grow; a member that comes late to one finds nothing left.
+    """
+    if team == 1:
+        ticket = counters[_TICKETS + kind * _LINE]
+        taken = ticket % _PHASE if ticket // _PHASE == phase else 0
+        counters[_TICKETS + kind * _LINE] = phase * _PHASE + taken + 1
+        return taken if taken < count else -1
     for i in range(team):
-        line = _PIECES + (kind * team + (member + i) % team) * _LINE
-        if team == 1:
-            piece = counters[line]
-            counters[line] = piece + 1
-        elif atomic_load(counters, line) < counters[line + 2]:
-            piece = atomic_add(counters, line, 1)
-        else:
-            continue
-        if piece < counters[line + 2]:
-            return piece
+        owner = (member + i) % team
+        first, end = share(owner, team, count)
+        line = _TICKETS + (kind * team + owner) * _LINE
+        ticket = atomic_load(counters, line)
+        while ticket // _PHASE <= phase:
+            taken = ticket % _PHASE if ticket // _PHASE == phase else 0
+            if first + taken >= end:
+                break
+            seen = compare_exchange(counters, line, ticket, phase * _PHASE + taken + 1)
+            if seen == ticket:
+                return first + taken
+            ticket = seen
     return -1
+
+
+@routine
+def finish(counters, team):
+    """A claimed piece is done: what was written for it is visible to all who `wait`."""
+    if team > 1:
+        atomic_add(counters, FINISHED, 1)
+
+
+@routine
+def wait(counters, team, goal):
+    """Wait until ``goal`` pieces are finished since the region was entered."""
+    if team > 1:
+        _wait_for(counters, FINISHED, goal)
+
+
+@routine
+def overtaken(counters, team, goal):
+    """Whether so many pieces are finished already, so that this member's phase is long over."""
+    return team > 1 and atomic_load(counters, FINISHED) >= goal

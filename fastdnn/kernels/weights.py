@@ -41,6 +41,8 @@ from .tables import (
     CLIP,
     ERROR,
     EXAMPLES,
+    FIRST_LAYER_BLOCKS,
+    LAYERS,
     N_IN,
     N_OUT,
     ONES,
@@ -59,7 +61,7 @@ from .tables import (
     B,
     W,
 )
-from .team import FAILURES, FIRST_BLOCKS, OTHER_BLOCKS, atomic_add, claim, meet, renew
+from .team import FAILURES, FIRST_BLOCKS, OTHER_BLOCKS, PACKING, claim, finish, wait
 from .updates import GRADIENT, sum_of_squares, update_rows
 
 # Rows of weights up to this length are updated together, after moving their gradients together.
@@ -267,32 +269,38 @@ def _weights_block(
 
 
 @routine
-def claim_block(counters, member, team):
-    """The next block of weights for this member, or -1: the first layer's before the others."""
-    block = claim(counters, FIRST_BLOCKS, member, team)
-    return block if block >= 0 else claim(counters, OTHER_BLOCKS, member, team)
+def _claim_block(counters, phase, member, team, first_layer, count):
+    """The next block of weights for this member, or -1: the first layer's before the others.
+
+    They are shared out apart, so that the first layer's stay with whom computes its units.
+    """
+    block = claim(counters, FIRST_BLOCKS, phase, member, team, first_layer)
+    if block < 0:
+        block = claim(counters, OTHER_BLOCKS, phase, member, team, count - first_layer)
+        block = block + first_layer if block >= 0 else -1
+    return block
 
 
 @stage
 def update_weights(
-    member, counters, team, meetings, work, parameters, state, shape, layers, blocks,
-    block_squares, coefficients, scratch, clip_norm,
+    member, counters, team, goal, phase, work, parameters, state, shape, layers, blocks,
+    block_squares, coefficients, scratch, clip_norm, number,
 ):  # fmt: skip
-    """Gradients and updates of the blocks this member gets; returns the meetings so far."""
-    factor, meetings = 1.0, meetings
+    """Gradients and updates of the blocks this member gets, in phase ``phase`` (and the next one).
+
+    Returns the pieces that are finished afterwards. Where a parameter would not be finite, step
+    ``number`` is left in ``counters[FAILURES]``.
+    """
+    factor, goal, count, first_layer = 1.0, goal, blocks.shape[0], shape[FIRST_LAYER_BLOCKS]
     for passing in range(2 if shape[CLIP] else 1):
         collected = passing == 1
         if collected:
-            renew(counters, FIRST_BLOCKS, member, team)
-            renew(counters, OTHER_BLOCKS, member, team)
-            meetings += 1
-            meet(counters, team, meetings)
             total = 0.0
-            for i in range(blocks.shape[0] - 1):
+            for i in range(count):
                 total += block_squares[i]
             # PyTorch's clip_grad_norm_: the 1e-6 keeps a zero gradient from dividing by zero.
             factor = min(1.0, clip_norm / (math.sqrt(total) + 1e-6))
-        i = claim_block(counters, member, team)
+        i = _claim_block(counters, phase + passing, member, team, first_layer, count)
         while i >= 0:
             finite, squares = _weights_block(
                 work, parameters, state, shape, layers, blocks[i], coefficients, scratch,
@@ -301,26 +309,39 @@ def update_weights(
             if not collected:
                 block_squares[i] = squares
             if not finite:
-                atomic_add(counters, FAILURES, 1)
-            i = claim_block(counters, member, team)
-        meetings += 1
-        meet(counters, team, meetings)
-    renew(counters, FIRST_BLOCKS, member, team)
-    renew(counters, OTHER_BLOCKS, member, team)
-    return meetings
+                counters[FAILURES] = number
+            finish(counters, team)
+            i = _claim_block(counters, phase + passing, member, team, first_layer, count)
+        goal += count
+        wait(counters, team, goal)
+    return goal
+
+
+# Parts in which a matrix of weights is packed.
+_PACKING_PARTS = 8
 
 
 @stage
-def pack_weights(work, parameters, shape, layers, layer, member, team, scratch):
-    """This member's share of W and W^T, in the order in which ``multiply_panels`` reads them."""
-    n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
-    source = pointer(parameters, layers[layer, W])
-    for transposed in range(2):
+def pack_weights(member, counters, team, goal, phase, work, parameters, shape, layers, scratch):
+    """W and W^T of the layers that have room for it, in the order in which products read them.
+
+    Returns the pieces that are finished afterwards.
+    """
+    count = shape[LAYERS] * 2 * _PACKING_PARTS
+    piece = claim(counters, PACKING, phase, member, team, count)
+    while piece >= 0:
+        layer, transposed = piece // (2 * _PACKING_PARTS), piece // _PACKING_PARTS % 2
+        n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
         target = layers[layer, PACKED_T] if transposed else layers[layer, PACKED]
-        if target < 0:
-            continue
-        rows, k_count = (n_in, n_out) if transposed else (n_out, n_in)
-        row_stride, k_stride = (1, n_in) if transposed else (n_in, 1)
-        height = tile_height(rows, shape[VECTORS])
-        pack_left(pointer(work, target), member, team, source, row_stride, k_stride, rows, k_count,
-                  K_BLOCK, height, scratch)  # fmt: skip
+        if target >= 0:
+            rows, k_count = (n_in, n_out) if transposed else (n_out, n_in)
+            row_stride, k_stride = (1, n_in) if transposed else (n_in, 1)
+            pack_left(
+                pointer(work, target), piece % _PACKING_PARTS, _PACKING_PARTS,
+                pointer(parameters, layers[layer, W]), row_stride, k_stride, rows, k_count,
+                K_BLOCK, tile_height(rows, shape[VECTORS]), scratch,
+            )  # fmt: skip
+        finish(counters, team)
+        piece = claim(counters, PACKING, phase, member, team, count)
+    wait(counters, team, goal + count)
+    return goal + count
