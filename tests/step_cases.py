@@ -21,7 +21,7 @@ from fastdnn.kernels.losses import LOSSES
 from fastdnn.kernels.team import RESULT, kernel_address, new_counters
 from fastdnn.kernels.team import launch as launch_team
 
-GAP = 64  # elements between regions of work
+GAP = 128  # elements between regions of work
 MEMBERS = 4  # the largest team in tests
 
 # One table's column or entry for each kind of region that a plan hands out.
@@ -29,15 +29,24 @@ LAYER_REGIONS = (tables.UNITS, tables.OUTPUT, tables.ERROR, tables.PACKED, table
 SHAPE_REGIONS = (tables.TARGETS, tables.WEIGHTS, tables.SCRATCH)
 
 
-def spaced_out(plan: workspace.Plan) -> list[slice]:
-    """Move the regions of a plan's ``work`` apart; returns the gaps between and around them."""
+def places_of(plan: workspace.Plan) -> list[int]:
+    """Where the regions of a plan's ``work`` start: of every member, every chunk and its layers."""
     layers, shape = plan.layers, plan.shape
     places = {int(layers[0, tables.INPUT])}
     places |= {int(row[column]) for row in layers for column in LAYER_REGIONS}
     places |= {int(shape[entry]) for entry in SHAPE_REGIONS}
     own = int(shape[tables.SCRATCH_SIZE])
     places |= {int(shape[tables.SCRATCH]) + member * own for member in range(MEMBERS)}
-    old = sorted(places - {-1})
+    for chunk in range(int(shape[tables.CHUNKS])):
+        first = int(shape[tables.CHUNK_GRADIENTS] + chunk * shape[tables.CHUNK_SIZE])
+        places |= {first + int(place) for place in layers[:, tables.CHUNK_GRADIENT]}
+    return sorted(places - {-1})
+
+
+def spaced_out(plan: workspace.Plan) -> list[slice]:
+    """Move the regions of a plan's ``work`` apart; returns the gaps between and around them."""
+    layers, shape = plan.layers, plan.shape
+    old = places_of(plan)
     moved, gaps, end = {-1: -1}, [], 0
     for place, following in zip(old, [*old[1:], plan.work_size], strict=True):
         gaps.append(slice(end, end + GAP))
@@ -50,7 +59,11 @@ def spaced_out(plan: workspace.Plan) -> list[slice]:
             row[column] = moved[int(row[column])]
     for entry in SHAPE_REGIONS:
         shape[entry] = moved[int(shape[entry])]
-    shape[tables.SCRATCH_SIZE] = own + GAP
+    shape[tables.SCRATCH_SIZE] += GAP
+    if shape[tables.CHUNKS]:
+        shape[tables.CHUNK_GRADIENTS] = moved[int(shape[tables.CHUNK_GRADIENTS])]
+        layers[:, tables.CHUNK_GRADIENT] += GAP * np.arange(len(layers))
+        shape[tables.CHUNK_SIZE] += GAP * len(layers)
     return gaps
 
 
@@ -158,7 +171,7 @@ class Training:
         learning_rate: float = 0.1,
         team: int | None = None,
     ) -> tuple[int, np.ndarray]:
-        """Steps by a team, or by the serial twin; returns how many were done, and their costs.
+        """Steps by a team, or by one member; returns how many were done, and their costs.
 
         ``x`` and ``y`` are matrices, or flat arrays with the strides of x's and y's rows, columns.
         """

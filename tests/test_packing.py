@@ -234,6 +234,11 @@ def left_shapes(dtype):
             yield rows, h, 2 * lane + 1, 2 * lane
             yield rows, h, 3 * lane, lane
             yield rows, h, 5, 2
+    # tiles that are packed together, and more of them
+    together = packing._TILES_TOGETHER
+    for height in (1, 3):
+        for rows in (together * height, together * height + 1, (2 * together + 1) * height + 1):
+            yield rows, height, lane + 1, lane
 
 
 def left_cases(allocate, dtype, teams=(1,)):

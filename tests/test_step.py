@@ -16,8 +16,10 @@ from kernel_cases import (
 from step_cases import DEEP, OPTIMIZERS, SMALL, Net, Training, exact_gradients, flat_layouts
 
 from fastdnn import reference
+from fastdnn.kernels import tables
 from fastdnn.kernels.linear import K_BLOCK
-from fastdnn.kernels.microkernels import TILE_ROWS
+from fastdnn.kernels.microkernels import TILE_VECTORS, TILE_WIDTHS
+from fastdnn.kernels.target import TARGET
 from fastdnn.kernels.vectors import lane_count
 
 pytestmark = pytest.mark.kernels
@@ -38,11 +40,13 @@ def checked_gradients(net, dtype, batch, allocate, **options):
         assert_close(gradient, grads[name])
     assert_same(training.parameters, before)
     training.check_untouched()
+    return training
 
 
 # --- gradients of every shape ---------------------------------------------------------------------
 
 LANES = lane_count("float32")
+HEIGHTS = sorted({TARGET.tile_rows(vectors) for vectors in TILE_WIDTHS})
 SHAPES = [
     Net((1, 1)),
     Net((1, 2, 1), "sigmoid"),
@@ -52,8 +56,15 @@ SHAPES = [
     Net((4, 3, 2), "identity", "softplus"),
     Net((4, 3, 2), "tanh", "softmax", "mse"),
     Net((4, 3, 2), "sigmoid", "sigmoid", "mse"),
-    *(Net((n, n + 1, 2), "tanh") for n in (TILE_ROWS - 1, TILE_ROWS, 2 * TILE_ROWS)),
-    *(Net((LANES + d, 3, 2 * LANES + d), "tanh") for d in (-1, 0, 1)),
+    # rows around the largest tile of each width, and two of them
+    *(Net((n, n + 1, 2), "tanh") for n in edges(*HEIGHTS) if n > 2),
+    *(Net((3, 2 * n + 1, 2 * n), "tanh") for n in HEIGHTS),
+    # inputs around each vector of a panel of units, and the first of a second panel
+    *(
+        Net((vectors * LANES + d, 3, 2 * LANES + d), "tanh")
+        for vectors in range(1, TILE_VECTORS + 2)
+        for d in (-1, 0, 1)
+    ),
 ]
 LARGE = [
     Net((K_BLOCK + 1, K_BLOCK - 1, K_BLOCK, 1), "tanh"),
@@ -66,8 +77,12 @@ each_shape = pytest.mark.parametrize("net", SHAPES, ids=str)
 @each_dtype
 @each_shape
 def test_gradients(net, dtype):
-    with fenced() as allocate:
-        checked_gradients(net, dtype, 7, allocate)
+    """In panels of every width, the last column of which is not used."""
+    for vectors in TILE_WIDTHS:
+        with fenced() as allocate:
+            batch = vectors * lane_count(dtype) - 1
+            training = checked_gradients(net, dtype, batch, allocate)
+            assert training.plan.shape[tables.VECTORS] == vectors
 
 
 @each_dtype
@@ -78,9 +93,9 @@ def test_gradients_beyond_a_block(net, dtype):
 
 
 def batches(dtype):
-    """Around one, two and four vectors: where the width of a panel and their number change."""
+    """Around the panels of each width: where the width of a panel and their number change."""
     lane = lane_count(dtype)
-    return edges(lane, 2 * lane, 4 * lane)
+    return edges(*(vectors * lane for vectors in TILE_WIDTHS), 2 * TILE_VECTORS * lane)
 
 
 @each_dtype

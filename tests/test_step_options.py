@@ -67,6 +67,7 @@ def test_clipping(clip_norm, dtype):
 
 def hidden_values(training):
     """A of every hidden layer (n_l, batch), out of its panels in ``work``."""
+    assert not training.plan.shape[tables.CHUNKS]  # else ``work`` holds only a few panels
     width, values = int(training.plan.shape[tables.WIDTH]), []
     for row in training.plan.layers[:-1]:
         panels = [

@@ -1,4 +1,4 @@
-"""A training step: the same bits for any team and any threshold, and nothing beyond its buffers."""
+"""A training step: the same bits for any team, any plan's gradients, nothing beyond its buffers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from kernel_cases import (
     DTYPES,
     JIT,
+    assert_close,
     assert_same,
     assert_survives_guard_pages,
     each_dtype,
@@ -17,11 +18,19 @@ from kernel_cases import (
     fenced,
     needs_guard_pages,
 )
-from step_cases import DEEP, SMALL, Net, Training, flat_layouts
+from step_cases import (
+    DEEP,
+    SMALL,
+    Net,
+    Training,
+    exact_gradients,
+    flat_layouts,
+)
 
 from fastdnn import workspace
 from fastdnn.kernels import tables
 from fastdnn.kernels.dropout import keep_threshold
+from fastdnn.kernels.step import UNITS_TOGETHER
 from fastdnn.kernels.vectors import lane_count
 
 pytestmark = pytest.mark.kernels
@@ -75,6 +84,16 @@ def test_a_team_larger_than_the_work(team):
     assert_same_training(trained(tiny, "float32", 1, team), trained(tiny, "float32", 1))
 
 
+def planned(patch, overrides):
+    """Plans are made with these thresholds from now on."""
+    for name, value in overrides.items():
+        assert hasattr(workspace, name)
+        patch.setattr(workspace, name, value)
+
+
+# Both sides of thresholds that change no bit, as long as the width of panels and the chunks stay.
+# There are enough panels for groups of four.
+WIDE = {"CHUNKS_OF_PANELS": {}, "PANELS_WANTED": 1}
 THRESHOLDS = {
     "packed": {"PACK_BYTES": 0, "PACK_EXAMPLES": 0},
     "unpacked": {"PACK_BYTES": 2**60},
@@ -84,37 +103,173 @@ THRESHOLDS = {
     "large blocks": {"BLOCKS_WANTED": 1},
     "small blocks": {"BLOCKS_WANTED": 10**6, "BLOCK_MULTIPLY_ADDS": 1},
 }
+IN_CHUNKS = ("packed", "unpacked", "large blocks", "small blocks")
+WIDE_NET, WIDE_BATCH = Net((270, 35, 40, 5), "relu", "softmax"), 300
 
 
 @each_dtype
 @pytest.mark.parametrize("sides", THRESHOLDS)
 def test_both_sides_of_every_threshold_compute_the_same_bits(sides, dtype, monkeypatch):
-    net, batch = Net((270, 35, 40, 5), "relu", "softmax"), 90
-    usual = trained(net, dtype, batch)
-    for name, value in THRESHOLDS[sides].items():
-        assert hasattr(workspace, name)
-        monkeypatch.setattr(workspace, name, value)
+    planned(monkeypatch, WIDE)
+    usual = trained(WIDE_NET, dtype, WIDE_BATCH)
+    planned(monkeypatch, THRESHOLDS[sides])
     with fenced() as allocate:
-        assert_same_training(trained(net, dtype, batch, allocate=allocate), usual)
+        assert_same_training(trained(WIDE_NET, dtype, WIDE_BATCH, allocate=allocate), usual)
         if numba.config.NUMBA_NUM_THREADS >= 3 and JIT:
-            assert_same_training(trained(net, dtype, batch, 3, allocate=allocate), usual)
+            together = trained(WIDE_NET, dtype, WIDE_BATCH, 3, allocate=allocate)
+            assert_same_training(together, usual)
 
 
-def test_the_thresholds_change_the_plan(monkeypatch):
+@each_dtype
+@pytest.mark.parametrize("sides", IN_CHUNKS)
+def test_both_sides_compute_the_same_bits_in_chunks(sides, dtype, monkeypatch):
+    planned(monkeypatch, {**WIDE, "CHUNKS_OF_PANELS": {3: 3}})
+    usual = trained(WIDE_NET, dtype, WIDE_BATCH)
+    planned(monkeypatch, THRESHOLDS[sides])
+    with fenced() as allocate:
+        together = trained(WIDE_NET, dtype, WIDE_BATCH, allocate=allocate)
+        assert_same_training(together, usual)
+        assert together[0].plan.shape[tables.CHUNKS] == 3
+
+
+@each_dtype
+def test_the_thresholds_change_the_plan(dtype, monkeypatch):
     """Each override above forces what its name says."""
-    layout = workspace.ParameterLayout((270, 35, 40, 5), np.dtype("float32"))
+    planned(monkeypatch, WIDE)
+    layout = workspace.ParameterLayout(WIDE_NET.dims, np.dtype(dtype))
     plans = {}
     for sides, overrides in THRESHOLDS.items():
         with monkeypatch.context() as patch:
-            for name, value in overrides.items():
-                patch.setattr(workspace, name, value)
-            plans[sides] = workspace.plan_step(layout, (1, 1, 5), 1, 90, 1)
+            planned(patch, overrides)
+            plans[sides] = workspace.plan_step(layout, (1, 1, 5), 1, WIDE_BATCH, 1)
     packs = {sides: plan.layers[:, tables.PACKED] >= 0 for sides, plan in plans.items()}
     assert packs["packed"].all() and not packs["unpacked"].any()
     assert plans["packed"].shape[tables.PACKS] and not plans["unpacked"].shape[tables.PACKS]
     assert plans["one by one"].shape[tables.GROUP] == 1
     assert plans["grouped by two"].shape[tables.GROUP] == 2 < plans["grouped"].shape[tables.GROUP]
     assert len(plans["small blocks"].blocks) > 2 * len(plans["large blocks"].blocks)
+    for field in (tables.VECTORS, tables.CHUNKS, tables.FIRST_LAYER):
+        assert len({int(plan.shape[field]) for plan in plans.values()}) == 1
+
+
+# --- every way to cut the work: the reference's gradients -----------------------------------------
+
+# Panels of one vector, as many as there can be: thresholds that need many panels are within reach.
+NARROW = {"NARROW_MULTIPLY_ADDS": 0, "PANELS_WANTED": 10**6}
+NO_CHUNKS, SHARED = {"CHUNKS_OF_PANELS": {}}, {"FIRST_LAYER_BYTES": 0}
+CUTS = {
+    "wide": {**NO_CHUNKS, "NARROW_MULTIPLY_ADDS": 2**60},
+    "narrow": {**NO_CHUNKS, **NARROW},
+    "two wanted": {**NO_CHUNKS, **NARROW, "PANELS_WANTED": 2},
+    "two chunks": {**NARROW, "CHUNKS_OF_PANELS": {2: 2}},
+    "a chunk a panel": {**NARROW, "CHUNKS_OF_PANELS": {3: 3, 2: 2}},
+    "a chunk": {**NARROW, "CHUNKS_OF_PANELS": {1: 1}},
+    "chunks one by one": {**NARROW, "CHUNKS_OF_PANELS": {2: 2}, "GROUP_PANELS": 1},
+    "wide chunks": {"NARROW_MULTIPLY_ADDS": 2**60, "CHUNKS_OF_PANELS": {2: 2, 1: 1}},
+    "shared units": {**NO_CHUNKS, **SHARED, "NARROW_MULTIPLY_ADDS": 2**60},
+    "narrow and shared units": {**NO_CHUNKS, **SHARED, "NARROW_MULTIPLY_ADDS": 0},
+}
+# More units than examples, so that they may be shared out; a last piece of units that is not whole,
+# inputs with and without room for a one behind them, and examples that leave a last panel half full
+CUT_NET = Net((2 * UNITS_TOGETHER, 3 * UNITS_TOGETHER + 5, 16, 3), "tanh", "softmax")
+
+
+def cut_batches(dtype):
+    lane = lane_count(dtype)
+    return [n for n in (2 * lane + 1, 3 * lane, 5 * lane + 2) if n <= CUT_NET.dims[1]]
+
+
+def gradients_of(dtype, batch, allocate=np.array, team=None, **options):
+    """Cost and gradients of one step, and the plan."""
+    weights = None
+    if options.get("weighted"):
+        weights = np.random.RandomState(3).uniform(0.5, 2, batch).astype(dtype)
+    training = Training(CUT_NET, dtype, batch, allocate=allocate, **options)
+    X, Y = CUT_NET.examples(batch, dtype)
+    done, costs = training.run(X, Y, sample_weights=weights, team=team)
+    assert done == 1
+    training.check_untouched()
+    cost, expected = exact_gradients(CUT_NET, training.exact(), X, Y, sample_weight=weights)
+    return training, costs, cost, expected
+
+
+@each_dtype
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("cut", CUTS)
+def test_gradients_of_every_cut(cut, weighted, dtype, monkeypatch):
+    planned(monkeypatch, CUTS[cut])
+    for batch in cut_batches(dtype):
+        with fenced() as allocate:
+            training, costs, cost, expected = gradients_of(
+                dtype, batch, allocate, weighted=weighted
+            )
+            assert_close(costs.astype(dtype), np.array([cost]))
+            for name, gradient in training.gradients().items():
+                assert_close(gradient, expected[name])
+
+
+@each_dtype
+def test_the_cuts_change_the_plan(dtype, monkeypatch):
+    shapes = {}
+    for cut, overrides in CUTS.items():
+        with monkeypatch.context() as patch:
+            planned(patch, overrides)
+            batch = cut_batches(dtype)[-1]
+            shapes[cut] = Training(CUT_NET, dtype, batch).plan.shape
+    chunks = {cut: int(shape[tables.CHUNKS]) for cut, shape in shapes.items()}
+    assert {cut for cut, count in chunks.items() if count} == {c for c in CUTS if "chunk" in c}
+    assert (chunks["two chunks"], chunks["a chunk a panel"], chunks["a chunk"]) == (2, 3, 1)
+    assert shapes["chunks one by one"][tables.GROUP] == 1 < shapes["two chunks"][tables.GROUP]
+    assert {cut for cut, shape in shapes.items() if shape[tables.FIRST_LAYER]} == {
+        cut for cut in CUTS if "shared" in cut
+    }
+    assert shapes["narrow"][tables.VECTORS] == 1 < shapes["wide"][tables.VECTORS]
+    assert shapes["narrow and shared units"][tables.PANELS] > 1
+
+
+@pytest.mark.needs_jit
+@each_team
+@each_dtype
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("cut", CUTS)
+def test_any_team_computes_the_same_bits_of_every_cut(cut, option, dtype, team, monkeypatch):
+    planned(monkeypatch, CUTS[cut])
+    batch = cut_batches(dtype)[-1]
+    serial = trained(CUT_NET, dtype, batch, **OPTIONS[option])
+    with fenced() as allocate:
+        together = trained(CUT_NET, dtype, batch, team, allocate=allocate, **OPTIONS[option])
+        assert_same_training(together, serial)
+
+
+@each_dtype
+@pytest.mark.parametrize("option", ["plain", "dropout"])
+def test_shared_units_compute_the_same_bits(option, dtype, monkeypatch):
+    """Who computes a unit changes nothing, and the blocks only the sum that clipping needs."""
+    planned(monkeypatch, {**NO_CHUNKS, "NARROW_MULTIPLY_ADDS": 0, "PANELS_WANTED": 2})
+    batch = cut_batches(dtype)[-1]
+    usual = trained(CUT_NET, dtype, batch, **OPTIONS[option])
+    planned(monkeypatch, SHARED)
+    shared = trained(CUT_NET, dtype, batch, **OPTIONS[option])
+    assert not usual[0].plan.shape[tables.FIRST_LAYER] and shared[0].plan.shape[tables.FIRST_LAYER]
+    assert_same_training(shared, usual)
+
+
+@each_dtype
+@pytest.mark.parametrize("option", OPTIONS)
+def test_chunks_compute_the_same_numbers(option, dtype, monkeypatch):
+    """Also with dropout: a mask belongs to a panel, wherever its values stand."""
+    planned(monkeypatch, {**NARROW, **NO_CHUNKS})
+    batch = cut_batches(dtype)[-1]
+    X, Y = CUT_NET.examples(batch, dtype)
+    usual = Training(CUT_NET, dtype, batch, optimizer="sgd", **OPTIONS[option])
+    _, expected = usual.run(X, Y, starts=(0, 0))
+    planned(monkeypatch, {"CHUNKS_OF_PANELS": {2: 2}})
+    chunked = Training(CUT_NET, dtype, batch, optimizer="sgd", **OPTIONS[option])
+    _, costs = chunked.run(X, Y, starts=(0, 0))
+    assert chunked.plan.shape[tables.CHUNKS] == 2 and not usual.plan.shape[tables.CHUNKS]
+    assert_close(costs.astype(dtype), expected)
+    for name, view in chunked.views.items():
+        assert_close(view, usual.views[name].astype(np.float64))
 
 
 # --- guard pages ----------------------------------------------------------------------------------
@@ -136,6 +291,10 @@ def guarded_steps(allocate):
                     x, y, starts=(0, -1), strides=strides, order=order, sample_weights=weights
                 )
                 assert done == 2
+    for overrides in CUTS.values():
+        with pytest.MonkeyPatch.context() as patch:
+            planned(patch, overrides)
+            trained(CUT_NET, "float32", 5 * lane + 2, allocate=allocate, clip_norm=1.0)
 
 
 @needs_guard_pages

@@ -139,127 +139,175 @@ def test_without_a_meeting_the_relay_would_break():
 
 # --- pieces of work -------------------------------------------------------------------------------
 
-KINDS = (teams.UNIT_PIECES, teams.PANEL_PIECES, teams.FIRST_BLOCKS, teams.OTHER_BLOCKS)
+KINDS = (
+    teams.PACKING, teams.LOADING, teams.UNITS, teams.PANELS, teams.FIRST_BLOCKS, teams.OTHER_BLOCKS,
+)  # fmt: skip
 
 
 @kernel
-def offer(counters, kind, member, team, first, end):
-    teams.offer(counters, kind, member, team, first, end)
+def claim(counters, kind, phase, member, team, count):
+    return teams.claim(counters, kind, phase, member, team, count)
 
 
 @kernel
-def renew(counters, kind, member, team):
-    teams.renew(counters, kind, member, team)
+def finish(counters, team):
+    teams.finish(counters, team)
 
 
 @kernel
-def claim(counters, kind, member, team):
-    return teams.claim(counters, kind, member, team)
+def overtaken(counters, team, goal):
+    return teams.overtaken(counters, team, goal)
 
 
-def claimed(counters, kind, member, team):
+@kernel
+def exchange(counters, index, expected, new):
+    return teams.compare_exchange(counters, index, expected, new)
+
+
+def tickets():
+    """Counters for more members than there are threads."""
+    return np.zeros(4096, np.int64)
+
+
+def claimed(counters, kind, phase, member, team, count):
     """All pieces that a member gets while no other one asks for any."""
-    pieces = list(iter(lambda: claim(counters, kind, member, team), -1))
-    assert claim(counters, kind, member, team) == -1  # and it stays at that
+    pieces = list(iter(lambda: claim(counters, kind, phase, member, team, count), -1))
+    assert claim(counters, kind, phase, member, team, count) == -1  # and it stays at that
     return pieces
 
 
-def offered(ranges, kind=teams.PANEL_PIECES):
-    """Counters in which member i offers the pieces of ``ranges[i]``."""
-    counters = np.zeros(1024, np.int64)  # also for more members than there are threads
-    for member, (first, end) in enumerate(ranges):
-        offer(counters, kind, member, len(ranges), first, end)
-    return counters
-
-
-def test_a_member_alone_gets_all_pieces_in_turn():
-    for first, end in ((0, 5), (3, 4), (2, 2)):
-        counters = offered([(first, end)])
-        for _ in range(3):
-            assert claimed(counters, teams.PANEL_PIECES, 0, 1) == list(range(first, end))
-            renew(counters, teams.PANEL_PIECES, 0, 1)
+def test_an_exchange_needs_what_is_expected():
+    counters = tickets()
+    counters[3] = 7
+    assert exchange(counters, 3, 6, 9) == 7 and counters[3] == 7
+    assert exchange(counters, 3, 7, 2**40) == 7 and counters[3] == 2**40
+    assert np.count_nonzero(counters) == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    "ranges", [[(0, 3), (3, 5), (5, 9)], [(0, 0), (0, 4), (4, 4)], [(2, 9), (9, 9), (9, 9)]]
-)
-def test_own_pieces_come_before_those_of_the_next_members(kind, ranges):
-    team = len(ranges)
+@pytest.mark.parametrize("count", [0, 1, 2, 9])
+@pytest.mark.parametrize("team", [1, 2, 3, 7])
+def test_own_pieces_come_before_those_of_the_next_members(team, count, kind):
     for member in range(team):
-        counters = offered(ranges, kind)
-        expected = [
-            piece for i in range(team) for piece in range(*ranges[(member + i) % team])
-        ]  # fmt: skip
-        for _ in range(2):
-            assert claimed(counters, kind, member, team) == expected
-            assert all(claim(counters, kind, other, team) == -1 for other in range(team))
-            for other in range(team):
-                renew(counters, kind, other, team)
+        counters = tickets()
+        owners = [(member + i) % team for i in range(team)]
+        expected = [piece for owner in owners for piece in range(*share(owner, team, count))]
+        for phase in (1, 2, 9, 2**20):
+            assert claimed(counters, kind, phase, member, team, count) == expected
+            assert all(claim(counters, kind, phase, m, team, count) == -1 for m in range(team))
 
 
 @pytest.mark.parametrize("team", [1, 2, 3, 7])
 def test_no_piece_goes_to_two_members(team):
-    """Whatever the order in which they ask."""
+    """Whatever the order in which they ask, phase after phase."""
     stream = np.random.RandomState(team)
     for count in (0, 1, team, 5 * team + 1):
-        counters = offered([share(member, team, count) for member in range(team)])
-        pieces, idle = [], set()
-        while len(idle) < team:
-            member = int(stream.randint(team))
-            piece = claim(counters, teams.PANEL_PIECES, member, team)
-            idle |= {member} if piece < 0 else set()
-            pieces += [piece] if piece >= 0 else []
-        assert sorted(pieces) == list(range(count))
+        counters = tickets()
+        for phase in (1, 2, 8):
+            pieces, idle = [], set()
+            while len(idle) < team:
+                member = int(stream.randint(team))
+                piece = claim(counters, teams.PANELS, phase, member, team, count)
+                if piece < 0:
+                    idle.add(member)
+                else:
+                    pieces.append(piece)
+            assert sorted(pieces) == list(range(count))
+
+
+@pytest.mark.parametrize("team", [2, 3, 7])
+def test_who_comes_late_finds_nothing_left(team):
+    """Of a phase that the others did alone, or while they are in a later one."""
+    count = 3 * team
+    for begun in (0, 1, count):
+        counters = tickets()
+        others = claimed(counters, teams.PANELS, 4, 1, team, count)
+        assert sorted(others) == list(range(count))
+        later = [claim(counters, teams.PANELS, 5, 1, team, count) for _ in range(begun)]
+        for phase in (1, 3, 4):
+            assert claim(counters, teams.PANELS, phase, 0, team, count) == -1
+        rest = claimed(counters, teams.PANELS, 5, 0, team, count)
+        assert sorted(later + rest) == list(range(count))
 
 
 def test_kinds_of_pieces_are_apart():
     """Each member of the largest team has a line for each kind, behind the other counters."""
-    team = numba.config.NUMBA_NUM_THREADS
+    team, count = numba.config.NUMBA_NUM_THREADS, 20 * numba.config.NUMBA_NUM_THREADS
     counters = new_counters()
-    counters[[ARRIVALS, teams.FAILURES, RESULT]] = -5
-    for kind, member in itertools.product(KINDS, range(team)):
-        first = 100 * kind + 10 * member
-        offer(counters, kind, member, team, first, first + 2 + kind)
-    for kind, member in itertools.product(KINDS, range(team)):
-        first = 100 * kind + 10 * member
-        own = [claim(counters, kind, member, team) for _ in range(2 + kind)]
-        assert own == list(range(first, first + 2 + kind))
-    assert (counters[[ARRIVALS, teams.FAILURES, RESULT]] == -5).all()
+    others = [ARRIVALS, teams.FINISHED, teams.FAILURES, RESULT]
+    counters[others] = -5
+    for i in range(2):
+        for kind, member in itertools.product(KINDS, range(team)):
+            own, _ = share(member, team, count)
+            assert claim(counters, kind, 1, member, team, count) == own + i
+    lines = np.flatnonzero(counters)
+    assert len(lines) == len(others) + len(KINDS) * team
+    assert np.diff(lines).min() * counters.itemsize >= 64
+    assert (counters[others] == -5).all()
+
+
+def test_pieces_that_are_finished_are_counted():
+    counters = tickets()
+    for done in range(5):
+        assert overtaken(counters, 3, done) and not overtaken(counters, 3, done + 1)
+        finish(counters, 3)
+    assert counters[teams.FINISHED] == 5
+    finish(counters, 1)  # nobody waits for a member that is alone, and nobody overtakes it
+    assert counters[teams.FINISHED] == 5 and not overtaken(counters, 1, 5)
 
 
 @kernel
-def take_all(member, counters, team, count, rounds, done, taken_over):
-    """Every round offers the pieces again; counts how often each was done, and not by its owner."""
+def take_all(member, counters, team, count, rounds, late, done, taken_over, values, seen):
+    """Every round, each piece adds 1 to its number; then all members read all numbers.
+
+    Member ``late`` dawdles. Counts how often each piece was done, and how often not by its owner.
+    """
     first, end = teams.share(member, team, count)
-    teams.offer(counters, teams.PANEL_PIECES, member, team, first, end)
-    meetings = 1
-    teams.meet(counters, team, meetings)
-    for _ in range(rounds):
-        piece = teams.claim(counters, teams.PANEL_PIECES, member, team)
+    goal = 0
+    for i in range(rounds):
+        piece = teams.claim(counters, teams.PANELS, 2 * i + 1, member, team, count)
         while piece >= 0:
             teams.atomic_add(done, piece, 1)
+            values[piece] = i + 1
             if piece < first or piece >= end:
                 teams.atomic_add(taken_over, 0, 1)
-            if member == 0:  # slower than the others, which take over from it
+            if member == late:
                 for _ in range(1000):
                     teams.relax()
-            piece = teams.claim(counters, teams.PANEL_PIECES, member, team)
-        meetings += 1
-        teams.meet(counters, team, meetings)
-        teams.renew(counters, teams.PANEL_PIECES, member, team)
-        meetings += 1
-        teams.meet(counters, team, meetings)
+            teams.finish(counters, team)
+            piece = teams.claim(counters, teams.PANELS, 2 * i + 1, member, team, count)
+        goal += count
+        teams.wait(counters, team, goal)
+        least, most = values[0], values[0]
+        for j in range(count):
+            least, most = min(least, values[j]), max(most, values[j])
+        # Nobody writes on before all others have read, but for those that came too late to.
+        if not teams.overtaken(counters, team, goal + team):
+            seen[member, 0] = min(seen[member, 0], least - i)
+            seen[member, 1] = max(seen[member, 1], most - i)
+        piece = teams.claim(counters, teams.UNITS, 2 * i + 2, member, team, team)
+        while piece >= 0:
+            teams.finish(counters, team)
+            piece = teams.claim(counters, teams.UNITS, 2 * i + 2, member, team, team)
+        goal += team
+        teams.wait(counters, team, goal)
 
 
 @each_team
 @pytest.mark.needs_jit
-def test_a_team_does_every_piece_once_a_round(team):
+@pytest.mark.parametrize("late", [0, 1, -1], ids=["first late", "second late", "none late"])
+def test_a_team_does_every_piece_once_a_phase(late, team):
+    """What is written for pieces is there for all who wait, and the pieces of the late one, too."""
     for count, rounds in ((1, 200), (team, 200), (500, 50)):
         done, taken_over = np.zeros(count, np.int64), np.zeros(1, np.int64)
-        run_all(take_all, team, (count, rounds, done, taken_over))
+        values, seen = np.zeros(count, np.int64), np.ones((team, 2), np.int64)
+        counters = run_all(take_all, team, (count, rounds, late, done, taken_over, values, seen))
         np.testing.assert_array_equal(done, np.full(count, rounds))
-    assert (taken_over[0] > 0) == (team > 1)  # of 500 pieces with one slow member
+        np.testing.assert_array_equal(values, np.full(count, rounds))
+        np.testing.assert_array_equal(seen, np.ones((team, 2)))
+        assert counters[teams.FINISHED] == (0 if team == 1 else rounds * (count + team))
+    if 0 <= late < team:
+        assert (taken_over[0] > 0) == (team > 1)  # of 500 pieces with one slow member
 
 
 def run_all(function, team, arguments):
