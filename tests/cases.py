@@ -74,9 +74,15 @@ class Draw:
         return parameters
 
     def network(self, n: int, m: int, hidden: str, output: str) -> tuple[Array, Array, list[Any]]:
-        """AL, Y and the caches of a forward pass."""
+        """AL, Y and the caches of a forward pass.
+
+        No output is close to 0 or 1, where dAL has as few digits as 1 - AL.
+        """
+        parameters = self.parameters(n)
+        for name in ("W3", "b3"):
+            parameters[name] = parameters[name] * np.dtype(self.dtype).type(0.3)
         AL, caches = reference.L_model_forward(
-            self.normal(n + 1, m), self.parameters(n), hidden_activation=hidden,
+            self.normal(n + 1, m), parameters, hidden_activation=hidden,
             output_activation=output,
         )  # fmt: skip
         return AL, self.labels(n, m), caches

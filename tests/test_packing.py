@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from kernel_cases import (
     JIT,
+    Fenced,
     assert_same,
     assert_survives_guard_pages,
     each_dtype,
@@ -341,3 +342,52 @@ def test_transposing_leaves_other_examples_and_units_alone(dtype):
         expected = np.full((3 * lane, unit_width), 7, dtype)
         expected[lane : 2 * lane, unit : unit + lane] = numbered(lane, lane, dtype).T
         assert_same(target.reshape(expected.shape), expected)
+
+
+# --- operands of a product of any two matrices ---------------------------------------------------
+
+
+@kernel
+def pack(
+    target, slot, width, source, stride, k_stride, blocks, per_block, present, k_count, square
+):
+    packing.pack_lines(
+        pointer(target, 0), slot, width, pointer(source, 0), stride, k_stride, blocks, per_block,
+        present, k_count, pointer(square, 0),
+    )  # fmt: skip
+
+
+@each_dtype
+@pytest.mark.parametrize("road", ["neighbours", "along k", "strided"])
+def test_pack_lines(road, dtype):
+    """Every element where the formula says, zeros beyond the last line, nothing beyond a slot."""
+    lanes = lane_count(dtype)
+    width = TILE_VECTORS * lanes
+    for per_block, lines, k_count in (
+        (width, 1, 1), (width, width + 3, lanes + 1), (width, 2 * width, 2 * lanes),
+        (width, width - 1, lanes - 1), (5, 12, 3),
+    ):  # fmt: skip
+        blocks = -(-lines // per_block)
+        strides = {
+            "neighbours": (1, lines + 1),
+            "along k": (k_count + 2, 1),
+            "strided": (k_count * 2 + 1, 2),
+        }
+        stride, k_stride = strides[road]
+        fences = Fenced()
+        extent = (lines - 1) * stride + (k_count - 1) * k_stride + 1
+        source = fences(np.arange(1, extent + 1).astype(dtype))
+        slot = -(-k_count // lanes) * lanes * width
+        target = fences(np.full(blocks * slot, -1, dtype))
+        square = fences(np.empty(lanes * lanes, dtype))
+        pack(
+            target, slot, width, source, stride, k_stride, blocks, per_block, lines, k_count, square
+        )
+        packed = target.reshape(blocks, -1, width)[:, :k_count]
+        for b, k, j in np.ndindex(packed.shape):
+            line = b * per_block + j
+            if line >= lines:
+                assert packed[b, k, j] == 0
+            elif j < per_block:
+                assert packed[b, k, j] == source[line * stride + k * k_stride]
+        fences.check()

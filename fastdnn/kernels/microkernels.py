@@ -308,6 +308,8 @@ def tile_height(rows, vectors):
         most = _ROWS_OF_1
     elif vectors == 2:
         most = _ROWS_OF_2
+    if rows <= most:
+        return rows  # without the divisions, which a small network's step would feel
     tiles = (rows + most - 1) // most
     return (rows + tiles - 1) // tiles
 

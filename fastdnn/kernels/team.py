@@ -46,8 +46,9 @@ def new_counters() -> np.ndarray:
 
 _COUNTERS_TYPE = typeof(new_counters())
 
-# Place of the phase in a ticket.
-_PHASE = 1 << 32
+# Place of the phase in a ticket, and the bits below it.
+_PHASE_BIT = 32
+_TAKEN = (1 << _PHASE_BIT) - 1
 
 # Rounds of a waiting loop before it starts to sleep, which takes 70 us or more: some 200 us,
 # far above a phase's jitter.
@@ -243,19 +244,19 @@ def claim(counters, kind, phase, member, team, count):
     """
     if team == 1:
         ticket = counters[_TICKETS + kind * _LINE]
-        taken = ticket % _PHASE if ticket // _PHASE == phase else 0
-        counters[_TICKETS + kind * _LINE] = phase * _PHASE + taken + 1
+        taken = ticket & _TAKEN if ticket >> _PHASE_BIT == phase else 0
+        counters[_TICKETS + kind * _LINE] = (phase << _PHASE_BIT) + taken + 1
         return taken if taken < count else -1
     for i in range(team):
         owner = (member + i) % team
         first, end = share(owner, team, count)
         line = _TICKETS + (kind * team + owner) * _LINE
         ticket = atomic_load(counters, line)
-        while ticket // _PHASE <= phase:
-            taken = ticket % _PHASE if ticket // _PHASE == phase else 0
+        while ticket >> _PHASE_BIT <= phase:
+            taken = ticket & _TAKEN if ticket >> _PHASE_BIT == phase else 0
             if first + taken >= end:
                 break
-            seen = compare_exchange(counters, line, ticket, phase * _PHASE + taken + 1)
+            seen = compare_exchange(counters, line, ticket, (phase << _PHASE_BIT) + taken + 1)
             if seen == ticket:
                 return first + taken
             ticket = seen
