@@ -78,6 +78,7 @@ class _Workspace:
     work: NDArray[Any]
     partial_costs: NDArray[np.float64]
     block_squares: NDArray[np.float64]
+    progress: NDArray[np.int64]
     dropout: tuple[float, ...] = ()
 
     def set_dropout(self, rates: tuple[float, ...]) -> None:
@@ -168,7 +169,10 @@ class Engine:
             else:
                 plan = plan_forward(self.layout, self.codes, examples, members)
             work = plan.new_work(self.dtype)
-            found = _Workspace(plan, work, np.zeros(plan.panels), np.zeros(len(plan.blocks)))
+            found = _Workspace(
+                plan, work, np.zeros(plan.panels), np.zeros(len(plan.blocks)),
+                np.zeros(plan.counters, np.int64),
+            )  # fmt: skip
             self._workspaces[key] = found
             while len(self._workspaces) > _WORKSPACES_KEPT:
                 self._workspaces.popitem(last=False)
@@ -263,9 +267,11 @@ class Engine:
     ) -> int:
         """Call the step kernel; returns the number of steps completed."""
         clip = regularisation.clip_norm
+        space.progress[:] = 0
         done = dispatch.run_team(
             step.train_steps, team,
-            space.plan.shape, space.plan.layers, space.plan.blocks, self.buffer, state, space.work,
+            space.plan.shape, space.plan.layers, space.plan.blocks, space.plan.tasks,
+            space.progress, self.buffer, state, space.work,
             space.partial_costs, space.block_squares, X.flat, Y.flat,
             self._no_weights if weights is None else weights,
             _NO_ORDER if order is None else order, starts, coefficients.reshape(-1),

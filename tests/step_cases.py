@@ -187,8 +187,9 @@ class Training:
             coefficients = table.ravel()
         costs = self.allocate(np.full(count, np.nan))
         arguments = (
-            shape, self.plan.layers, self.plan.blocks, self.parameters, self.state, self.work,
-            self.partial_costs, self.block_squares,
+            shape, self.plan.layers, self.plan.blocks, self.plan.tasks,
+            self.allocate(np.zeros(self.plan.counters, np.int64)),
+            self.parameters, self.state, self.work, self.partial_costs, self.block_squares,
             self.allocate(x.ravel()), self.allocate(y.ravel()),
             self.allocate(np.zeros(0, dtype) if sample_weights is None else sample_weights),
             self.allocate(np.zeros(0, np.int64) if order is None else order),

@@ -97,14 +97,15 @@ WIDE = {"CHUNKS_OF_PANELS": {}, "PANELS_WANTED": 1}
 THRESHOLDS = {
     "packed": {"PACK_BYTES": 0, "PACK_EXAMPLES": 0},
     "unpacked": {"PACK_BYTES": 2**60},
-    "grouped": {"GROUP_BYTES": 0},
-    "grouped by two": {"GROUP_BYTES": 0, "GROUP_PANELS": 2},
+    "by layers": {"GROUP_BYTES": 0, "TASK_UNITS": (48,)},
+    "by layers, packed": {"GROUP_BYTES": 0, "TASK_UNITS": (48,), "PACK_BYTES": 0},
+    "by layers, two panels": {"GROUP_BYTES": 0, "GROUP_PANELS": 2},
     "one by one": {"GROUP_BYTES": 2**60},
     "large blocks": {"BLOCKS_WANTED": 1},
     "small blocks": {"BLOCKS_WANTED": 10**6, "BLOCK_MULTIPLY_ADDS": 1},
 }
 IN_CHUNKS = ("packed", "unpacked", "large blocks", "small blocks")
-WIDE_NET, WIDE_BATCH = Net((270, 35, 40, 5), "relu", "softmax"), 300
+WIDE_NET, WIDE_BATCH = Net((270, 101, 50, 5), "relu", "softmax"), 300
 
 
 @each_dtype
@@ -145,8 +146,11 @@ def test_the_thresholds_change_the_plan(dtype, monkeypatch):
     packs = {sides: plan.layers[:, tables.PACKED] >= 0 for sides, plan in plans.items()}
     assert packs["packed"].all() and not packs["unpacked"].any()
     assert plans["packed"].shape[tables.PACKS] and not plans["unpacked"].shape[tables.PACKS]
-    assert plans["one by one"].shape[tables.GROUP] == 1
-    assert plans["grouped by two"].shape[tables.GROUP] == 2 < plans["grouped"].shape[tables.GROUP]
+    assert plans["one by one"].shape[tables.GROUP] == 1 and not len(plans["one by one"].tasks)
+    by_layers, by_two = plans["by layers"], plans["by layers, two panels"]
+    assert by_two.shape[tables.GROUP] == 2 < by_layers.shape[tables.GROUP]
+    assert by_layers.tasks[:, tables.TASK_ROW].max() == 96 and not packs["by layers"].any()
+    assert packs["by layers, packed"].all() and len(plans["by layers, packed"].tasks)
     assert len(plans["small blocks"].blocks) > 2 * len(plans["large blocks"].blocks)
     for field in (tables.VECTORS, tables.CHUNKS, tables.FIRST_LAYER):
         assert len({int(plan.shape[field]) for plan in plans.values()}) == 1
@@ -167,6 +171,14 @@ CUTS = {
     "chunks one by one": {**NARROW, "CHUNKS_OF_PANELS": {2: 2}, "GROUP_PANELS": 1},
     "wide chunks": {"NARROW_MULTIPLY_ADDS": 2**60, "CHUNKS_OF_PANELS": {2: 2, 1: 1}},
     "shared units": {**NO_CHUNKS, **SHARED, "NARROW_MULTIPLY_ADDS": 2**60},
+    "by layers": {**NO_CHUNKS, "GROUP_BYTES": 0, "TASK_UNITS": (48,)},
+    "by layers and shared units": {
+        **NO_CHUNKS,
+        **SHARED,
+        "NARROW_MULTIPLY_ADDS": 2**60,
+        "GROUP_BYTES": 0,
+        "TASK_UNITS": (48,),
+    },
     "narrow and shared units": {**NO_CHUNKS, **SHARED, "NARROW_MULTIPLY_ADDS": 0},
 }
 # More units than examples, so that they may be shared out; a last piece of units that is not whole,

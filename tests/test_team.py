@@ -140,13 +140,19 @@ def test_without_a_meeting_the_relay_would_break():
 # --- pieces of work -------------------------------------------------------------------------------
 
 KINDS = (
-    teams.PACKING, teams.LOADING, teams.UNITS, teams.PANELS, teams.FIRST_BLOCKS, teams.OTHER_BLOCKS,
+    teams.PACKING, teams.LOADING, teams.UNITS, teams.PANELS, teams.TASKS, teams.FIRST_BLOCKS,
+    teams.OTHER_BLOCKS,
 )  # fmt: skip
 
 
 @kernel
 def claim(counters, kind, phase, member, team, count):
     return teams.claim(counters, kind, phase, member, team, count)
+
+
+@kernel
+def claim_next(counters, kind, phase, team, count):
+    return teams.claim_next(counters, kind, phase, team, count)
 
 
 @kernel
@@ -228,6 +234,16 @@ def test_who_comes_late_finds_nothing_left(team):
             assert claim(counters, teams.PANELS, phase, 0, team, count) == -1
         rest = claimed(counters, teams.PANELS, 5, 0, team, count)
         assert sorted(later + rest) == list(range(count))
+
+
+def test_pieces_claimed_in_order():
+    counters = tickets()
+    for phase in (1, 2, 5):
+        assert [claim_next(counters, teams.TASKS, phase, 3, 4) for _ in range(6)] == [
+            0, 1, 2, 3, -1, -1,
+        ]  # fmt: skip
+        assert claim_next(counters, teams.TASKS, phase - 1, 3, 4) == -1
+    assert claim_next(counters, teams.TASKS, 6, 1, 0) == -1
 
 
 def test_kinds_of_pieces_are_apart():

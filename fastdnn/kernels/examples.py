@@ -26,7 +26,6 @@ from .tables import (
     CODE,
     ERROR,
     EXAMPLES,
-    FIRST_LAYER,
     INPUT,
     INPUT_PANEL,
     KEEP,
@@ -104,6 +103,8 @@ def _load_targets(work, shape, layers, y, sample_weights, order, first, panel):
     if shape[ORDERED]:
         pack_gather(target, pointer(y, 0), shape[Y_ROW], shape[Y_COLUMN], order, start,
                     rows, columns, width)  # fmt: skip
+    elif shape[Y_COLUMN] == 1:
+        pack_rows(target, pointer(y, start), shape[Y_ROW], rows, columns, width)
     else:
         source = pointer(y, start * shape[Y_COLUMN])
         pack_strided(target, source, shape[Y_ROW], shape[Y_COLUMN], rows, columns, width)
@@ -150,11 +151,9 @@ def forward_rows(
 
 
 @stage
-def forward_layer(work, parameters, shape, layers, layer, source, target, panels, key, first_panel):
-    """A = g(W A_prev + b) of a whole layer; see `forward_rows`."""
+def softmax_panels(work, shape, layers, layer, target, panels):
+    """The output of a layer with softmax, whose units depend on one another; else nothing."""
     width, n_out = shape[WIDTH], layers[layer, N_OUT]
-    forward_rows(work, parameters, shape, layers, layer, 0, n_out, source, target, panels, key,
-                 first_panel)  # fmt: skip
     if layers[layer, CODE] == SOFTMAX:
         for i in range(target, target + panels):
             A = pointer(work, layers[layer, OUTPUT] + i * layers[layer, OUTPUT_PANEL])
@@ -162,18 +161,28 @@ def forward_layer(work, parameters, shape, layers, layer, source, target, panels
 
 
 @stage
-def first_layer_rows(work, parameters, shape, layers, row, row_end, panels, step):
-    """Some units of the first hidden layer for the whole batch, also in the panels of units."""
-    key = mask_key(shape[SEED], step, 0)
-    forward_rows(work, parameters, shape, layers, 0, row, row_end, 0, 0, panels, key, 0)
-    for i in range(panels):
-        values = pointer(work, layers[0, OUTPUT] + i * layers[0, OUTPUT_PANEL] + row * shape[WIDTH])
-        _keep_for_weights(work, shape, layers, 1, values, row, row_end - row, i)
+def forward_units(
+    work, parameters, shape, layers, layer, row, row_end, source, slot, panels, step, panel
+):  # fmt: skip
+    """Some units of a layer for ``panels`` panels from ``panel`` on, also in the panels of units.
+
+    Their input stands from panel ``source`` on, they themselves from ``slot`` on.
+    """
+    key = mask_key(shape[SEED], step, layer)
+    forward_rows(work, parameters, shape, layers, layer, row, row_end, source, slot, panels, key,
+                 panel)  # fmt: skip
+    if layer + 1 < shape[LAYERS]:
+        place = layers[layer, OUTPUT] + row * shape[WIDTH]
+        for i in range(slot, slot + panels):
+            values = pointer(work, place + i * layers[layer, OUTPUT_PANEL])
+            _keep_for_weights(work, shape, layers, layer + 1, values, row, row_end - row, i)
 
 
 @stage
-def backward_layer(work, parameters, shape, layers, layer, panel, slot, panels, step):
-    """dZ_prev = (W^T dZ) g'(Z_prev) for ``panels`` panels from ``panel`` on."""
+def backward_units(
+    work, parameters, shape, layers, layer, row, row_end, panel, slot, panels, step
+):  # fmt: skip
+    """dZ_prev = (W^T dZ) g'(Z_prev) of some units for ``panels`` panels from ``panel`` on."""
     key = mask_key(shape[SEED], step, layer - 1)
     n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
     stride, previous = layers[layer, OUTPUT_PANEL], layers[layer - 1, OUTPUT_PANEL]
@@ -186,25 +195,17 @@ def backward_layer(work, parameters, shape, layers, layer, panel, slot, panels, 
     )
     multiply_panels(
         shape[TILE], out, previous, left, 1, n_in, packed, error, stride,
-        left, SET, 0, n_in, n_in, n_out, panels, shape[WIDTH], shape[VECTORS],
+        left, SET, row, row_end, n_in, n_out, panels, shape[WIDTH], shape[VECTORS],
         BACKWARD, layers[layer - 1, CODE], values, key, layers[layer - 1, KEEP], panel,
     )  # fmt: skip
 
 
 @stage
-def forward_and_cost(work, parameters, shape, layers, partial_costs, panel, slot, panels, step):
-    """All layers forward, cost and dZ of the output, for ``panels`` panels from ``panel`` on."""
-    depth, width = shape[LAYERS], shape[WIDTH]
-    for layer in range(shape[FIRST_LAYER], depth):
-        key = mask_key(shape[SEED], step, layer)
-        source = panel if layer == 0 else slot
-        forward_layer(work, parameters, shape, layers, layer, source, slot, panels, key, panel)
-        if layer + 1 < depth:
-            for i in range(slot, slot + panels):
-                A = pointer(work, layers[layer, OUTPUT] + i * layers[layer, OUTPUT_PANEL])
-                _keep_for_weights(work, shape, layers, layer + 1, A, 0, layers[layer, N_OUT], i)
-    last = depth - 1
+def costs_and_errors(work, shape, layers, partial_costs, panel, slot, panels):
+    """Cost and dZ of the output, for ``panels`` panels from ``panel`` on."""
+    last, width = shape[LAYERS] - 1, shape[WIDTH]
     n_out, stride = layers[last, N_OUT], layers[last, OUTPUT_PANEL]
+    softmax_panels(work, shape, layers, last, slot, panels)
     weighted = shape[WEIGHTS] >= 0
     for i in range(panels):
         partial_costs[panel + i] = output_error(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from . import elementary
 from .activations import SOFTMAX, activate_run
-from .examples import forward_layer
+from .examples import forward_rows, softmax_panels
 from .jit import kernel, routine
 from .packing import pack_lines
 from .simd import (
@@ -86,7 +86,9 @@ def forward_panels(member, counters, team, shape, layers, parameters, work, x, o
             panels, width, examples - panel * width, n_in, scratch,
         )  # fmt: skip
         for layer in range(shape[LAYERS]):
-            forward_layer(work, parameters, shape, layers, layer, slot, slot, panels, 0, 0)
+            forward_rows(work, parameters, shape, layers, layer, 0, layers[layer, N_OUT],
+                         slot, slot, panels, 0, 0)  # fmt: skip
+        softmax_panels(work, shape, layers, last, slot, panels)
         for i in range(panels):
             start = (panel + i) * width
             A = pointer(work, layers[last, OUTPUT] + (slot + i) * layers[last, OUTPUT_PANEL])

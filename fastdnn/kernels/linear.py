@@ -32,10 +32,11 @@ def multiply_panels(
     ACTIVATE applies activation ``code`` to out; BACKWARD multiplies out with the derivative at
     ``values``, which is laid out as out is. With a ``keep`` threshold both also drop units by the
     mask of ``key``, in which out starts at panel ``first_panel``. ``left`` is (rows x k_count) with
-    strides, or packed (see ``packing``). ``tile`` is the micro-kernel's address.
+    strides, or packed (see ``packing``); then ``row`` starts a tile of all rows. ``tile`` is the
+    micro-kernel's address.
     """
     out_of_line()
-    height = tile_height(row_end - row, vectors)
+    height = tile_height(rows if packed else row_end - row, vectors)
     for k in range(0, k_count, K_BLOCK):
         k_run = min(K_BLOCK, k_count - k)
         last = k + k_run == k_count

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 
-from .examples import backward_layer, first_layer_rows, forward_and_cost, load_panel
+from .examples import backward_units, costs_and_errors, forward_units, load_panel
 from .jit import kernel, stage
 from .simd import pointer
 from .tables import (
@@ -23,6 +23,7 @@ from .tables import (
     FIRST_STEP,
     GROUP,
     LAYERS,
+    N_IN,
     N_OUT,
     PACKS,
     PIECES,
@@ -31,6 +32,7 @@ from .tables import (
     WIDTH,
 )
 from .tables import PANELS as PANEL_COUNT
+from .tasks import run_tasks
 from .team import (
     FAILURES,
     LOADING,
@@ -57,35 +59,40 @@ _PHASES = 8
 
 
 @stage
+def _load(
+    member, counters, team, goal, phase, shape, layers, work, x, y, sample_weights, order, start
+):  # fmt: skip
+    """All panels of X and Y, before any is used; returns the new goal."""
+    panels = shape[PANEL_COUNT]
+    panel = claim(counters, LOADING, phase, member, team, panels)
+    while panel >= 0:
+        load_panel(work, shape, layers, x, y, sample_weights, order, start, panel)
+        finish(counters, team)
+        panel = claim(counters, LOADING, phase, member, team, panels)
+    wait(counters, team, goal + panels)
+    return goal + panels
+
+
+@stage
 def _first_layer(
-    member, counters, team, goal, phase, shape, layers, parameters, work,
-    x, y, sample_weights, order, start, number,
+    member, counters, team, goal, phase, shape, layers, parameters, work, number
 ):  # fmt: skip
     """The first layer for all panels, each member its share of the units; returns the new goal.
 
     Where the weights of this layer are more than its input: they then stay in the cache of the
     member that updates them.
     """
-    goal, units, panels = goal, layers[0, N_OUT], shape[PANEL_COUNT]
-    if start >= 0:
-        panel = claim(counters, LOADING, phase + _LOAD, member, team, panels)
-        while panel >= 0:
-            load_panel(work, shape, layers, x, y, sample_weights, order, start, panel)
-            finish(counters, team)
-            panel = claim(counters, LOADING, phase + _LOAD, member, team, panels)
-        goal += panels
-        wait(counters, team, goal)
+    units, panels = layers[0, N_OUT], shape[PANEL_COUNT]
     count = (units + UNITS_TOGETHER - 1) // UNITS_TOGETHER
-    piece = claim(counters, UNITS, phase + _FIRST, member, team, count)
+    piece = claim(counters, UNITS, phase, member, team, count)
     while piece >= 0:
         row = piece * UNITS_TOGETHER
         end = min(row + UNITS_TOGETHER, units)
-        first_layer_rows(work, parameters, shape, layers, row, end, panels, number)
+        forward_units(work, parameters, shape, layers, 0, row, end, 0, 0, panels, number, 0)
         finish(counters, team)
-        piece = claim(counters, UNITS, phase + _FIRST, member, team, count)
-    goal += count
-    wait(counters, team, goal)
-    return goal
+        piece = claim(counters, UNITS, phase, member, team, count)
+    wait(counters, team, goal + count)
+    return goal + count
 
 
 @stage
@@ -93,37 +100,43 @@ def _examples(
     member, counters, team, goal, phase, shape, layers, parameters, work, partial_costs,
     x, y, sample_weights, order, start, number,
 ):  # fmt: skip
-    """Costs and errors (or gradients, where there are chunks) of all panels; the new goal."""
+    """Costs and errors (or gradients, where there are chunks) of all panels; the new goal.
+
+    Panels are loaded here where ``start`` is not -1.
+    """
     width, group, pieces = shape[WIDTH], shape[GROUP], shape[PIECES]
-    piece = claim(counters, PANELS, phase + _EXAMPLES, member, team, pieces)
+    piece = claim(counters, PANELS, phase, member, team, pieces)
     while piece >= 0:
         first, end = share(piece, pieces, shape[PANEL_COUNT])
         for panel in range(first, end, group):
             panels = min(group, end - panel)
-            if start >= 0 and shape[FIRST_LAYER] == 0:
+            if start >= 0:
                 for i in range(panel, panel + panels):
                     load_panel(work, shape, layers, x, y, sample_weights, order, start, i)
             slot = member * group if shape[CHUNKS] else panel
             examples = min(panels * width, shape[EXAMPLES] - panel * width)
-            forward_and_cost(work, parameters, shape, layers, partial_costs, panel, slot, panels,
-                             number)  # fmt: skip
+            for layer in range(shape[FIRST_LAYER], shape[LAYERS]):
+                forward_units(work, parameters, shape, layers, layer, 0, layers[layer, N_OUT],
+                              slot if layer else panel, slot, panels, number, panel)  # fmt: skip
+            costs_and_errors(work, shape, layers, partial_costs, panel, slot, panels)
             for layer in range(shape[LAYERS] - 1, -1, -1):
                 if shape[CHUNKS]:
                     add_chunk_gradient(work, shape, layers, layer, piece, slot if layer else panel,
                                        slot, panels, examples, panel > first)  # fmt: skip
                 if layer > 0:
-                    backward_layer(work, parameters, shape, layers, layer, panel, slot, panels,
-                                   number)  # fmt: skip
+                    backward_units(work, parameters, shape, layers, layer, 0, layers[layer, N_IN],
+                                   panel, slot, panels, number)  # fmt: skip
         finish(counters, team)
-        piece = claim(counters, PANELS, phase + _EXAMPLES, member, team, pieces)
+        piece = claim(counters, PANELS, phase, member, team, pieces)
     wait(counters, team, goal + pieces)
     return goal + pieces
 
 
 @kernel
 def train_steps(
-    member, counters, team, shape, layers, blocks, parameters, state, work, partial_costs,
-    block_squares, x, y, sample_weights, order, starts, coefficients, clip_norm, costs,
+    member, counters, team, shape, layers, blocks, tasks, progress, parameters, state, work,
+    partial_costs, block_squares, x, y, sample_weights, order, starts, coefficients, clip_norm,
+    costs,
 ):  # fmt: skip
     """What one member of the team does in ``len(starts)`` steps: see the module.
 
@@ -139,15 +152,22 @@ def train_steps(
         if shape[PACKS]:
             goal = pack_weights(member, counters, team, goal, phase + _PACK, work, parameters,
                                 shape, layers, scratch)  # fmt: skip
+        start, by_layers = starts[step], tasks.shape[0] > 0
+        if start >= 0 and (by_layers or shape[FIRST_LAYER]):
+            goal = _load(member, counters, team, goal, phase + _LOAD, shape, layers, work,
+                         x, y, sample_weights, order, start)  # fmt: skip
+            start = -1
         if shape[FIRST_LAYER]:
-            goal = _first_layer(
-                member, counters, team, goal, phase, shape, layers, parameters, work,
-                x, y, sample_weights, order, starts[step], number,
+            goal = _first_layer(member, counters, team, goal, phase + _FIRST, shape, layers,
+                                parameters, work, number)  # fmt: skip
+        if by_layers:
+            goal = run_tasks(counters, team, goal, phase + _EXAMPLES, shape, layers, tasks,
+                             progress, parameters, work, partial_costs, number, step)  # fmt: skip
+        else:
+            goal = _examples(
+                member, counters, team, goal, phase + _EXAMPLES, shape, layers, parameters, work,
+                partial_costs, x, y, sample_weights, order, start, number,
             )  # fmt: skip
-        goal = _examples(
-            member, counters, team, goal, phase, shape, layers, parameters, work, partial_costs,
-            x, y, sample_weights, order, starts[step], number,
-        )  # fmt: skip
         cost = 0.0
         for i in range(shape[PANEL_COUNT]):
             cost += partial_costs[i]

@@ -1,8 +1,9 @@
 """The tables of integers that a compiled step reads: what stands in which column.
 
 A network is a table with ``LAYER_FIELDS`` integers a layer, a step a vector of ``SHAPE_FIELDS``,
-and its blocks of weights a table of ``BLOCK_FIELDS`` a block. Offsets count elements of two flat
-buffers, ``parameters`` and ``work``. ``fastdnn.workspace`` fills the tables in.
+its blocks of weights a table of ``BLOCK_FIELDS`` a block, its tasks one of ``TASK_FIELDS`` a task.
+Offsets count elements of two flat buffers, ``parameters`` and ``work``. ``fastdnn.workspace`` fills
+the tables in.
 """
 
 # Columns of the layer table.
@@ -43,3 +44,16 @@ SHAPE_FIELDS = 30
 # Columns of the table of weight blocks: layer, rows, panels of units.
 BLOCK_LAYER, BLOCK_ROW, BLOCK_ROW_END, BLOCK_PANEL, BLOCK_PANEL_END = range(5)
 BLOCK_FIELDS = 5
+
+# Columns of the table of tasks.
+(
+    TASK_KIND, TASK_LAYER,
+    TASK_ROW, TASK_ROW_END,  # units of the layer's output, or of its input on the way back
+    TASK_PANEL, TASK_PANEL_END,  # panels of examples
+    TASK_COUNTER,  # where the task is counted when it is finished
+    TASK_AFTER, TASK_NEEDED,  # the counter it waits for, or -1, and its value after that stage
+) = range(9)  # fmt: skip
+TASK_FIELDS = 9
+
+# Kinds of tasks.
+FORWARD, OUTPUTS, BACKWARD = range(3)

@@ -33,10 +33,10 @@ ARRIVALS, FINISHED, FAILURES, RESULT = 0, 8, 16, 24
 
 # Behind them a line for each kind of pieces and each member: its ticket, which is the phase in the
 # upper half and the number of its pieces that were claimed in the lower one.
-PACKING, LOADING, UNITS, PANELS, FIRST_BLOCKS, OTHER_BLOCKS = range(6)
+PACKING, LOADING, UNITS, PANELS, TASKS, FIRST_BLOCKS, OTHER_BLOCKS = range(7)
 _LINE = 8
 _TICKETS = 32
-_SIZE = _TICKETS + 6 * _LINE * config.NUMBA_NUM_THREADS
+_SIZE = _TICKETS + 7 * _LINE * config.NUMBA_NUM_THREADS
 
 
 def new_counters() -> np.ndarray:
@@ -204,7 +204,7 @@ def compare_exchange(
 
 
 @routine
-def _wait_for(counters, index, goal):
+def wait_for(counters, index, goal):
     """Spin, then sleep, until ``counters[index]`` has reached ``goal``."""
     spins = 0
     while atomic_load(counters, index) < goal:
@@ -230,10 +230,34 @@ def meet(counters, team, meetings):
     if team == 1:
         return
     atomic_add(counters, ARRIVALS, 1)
-    _wait_for(counters, ARRIVALS, team * meetings)
+    wait_for(counters, ARRIVALS, team * meetings)
 
 
 # --- pieces of work -------------------------------------------------------------------------------
+
+
+@routine
+def _take(counters, line, phase, count):
+    """The next of ``count`` pieces behind one ticket, from 0, or -1 if none is left."""
+    ticket = atomic_load(counters, line)
+    while ticket >> _PHASE_BIT <= phase:
+        taken = ticket & _TAKEN if ticket >> _PHASE_BIT == phase else 0
+        if taken >= count:
+            break
+        seen = compare_exchange(counters, line, ticket, (phase << _PHASE_BIT) + taken + 1)
+        if seen == ticket:
+            return taken
+        ticket = seen
+    return -1
+
+
+@routine
+def claim_next(counters, kind, phase, team, count):
+    """The next of the ``count`` pieces of a kind, whoever asks: in their order; -1 if none is left.
+
+    For pieces that wait for earlier ones: whatever a piece waits for, somebody is at work on.
+    """
+    return _take(counters, _TICKETS + kind * team * _LINE, phase, count)
 
 
 @routine
@@ -250,16 +274,9 @@ def claim(counters, kind, phase, member, team, count):
     for i in range(team):
         owner = (member + i) % team
         first, end = share(owner, team, count)
-        line = _TICKETS + (kind * team + owner) * _LINE
-        ticket = atomic_load(counters, line)
-        while ticket >> _PHASE_BIT <= phase:
-            taken = ticket & _TAKEN if ticket >> _PHASE_BIT == phase else 0
-            if first + taken >= end:
-                break
-            seen = compare_exchange(counters, line, ticket, (phase << _PHASE_BIT) + taken + 1)
-            if seen == ticket:
-                return first + taken
-            ticket = seen
+        taken = _take(counters, _TICKETS + (kind * team + owner) * _LINE, phase, end - first)
+        if taken >= 0:
+            return first + taken
     return -1
 
 
@@ -274,7 +291,7 @@ def finish(counters, team):
 def wait(counters, team, goal):
     """Wait until ``goal`` pieces are finished since the region was entered."""
     if team > 1:
-        _wait_for(counters, FINISHED, goal)
+        wait_for(counters, FINISHED, goal)
 
 
 @routine

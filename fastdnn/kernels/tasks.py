@@ -1,0 +1,59 @@
+"""Costs and errors of large layers: in tasks, each some units of one layer for some panels.
+
+Where the weights of a layer are many, the panels of a batch are too few and too much work to share
+out as a whole: members differ in speed, and all would wait for the last. A task waits only for
+those that computed its input, the tasks of the layer before for the same panels. They stand in the
+table in an order in which a task comes behind all it waits for, and are claimed in that order, so
+members rarely wait, and never for each other.
+"""
+
+from __future__ import annotations
+
+from .examples import backward_units, costs_and_errors, forward_units
+from .jit import stage
+from .tables import (
+    BACKWARD,
+    FORWARD,
+    TASK_AFTER,
+    TASK_COUNTER,
+    TASK_KIND,
+    TASK_LAYER,
+    TASK_NEEDED,
+    TASK_PANEL,
+    TASK_PANEL_END,
+    TASK_ROW,
+    TASK_ROW_END,
+)
+from .team import TASKS, atomic_add, claim_next, finish, wait, wait_for
+
+
+@stage
+def run_tasks(
+    counters, team, goal, phase, shape, layers, tasks, progress, parameters, work, partial_costs,
+    number, step,
+):  # fmt: skip
+    """All tasks of step ``step`` of this call, shared out; returns the new goal.
+
+    ``progress`` counts finished tasks since the call began; ``number`` is the step's for dropout.
+    """
+    count = tasks.shape[0]
+    i = claim_next(counters, TASKS, phase, team, count)
+    while i >= 0:
+        task = tasks[i]
+        if task[TASK_AFTER] >= 0:
+            wait_for(progress, task[TASK_AFTER], (step + 1) * task[TASK_NEEDED])
+        kind, layer, panel = task[TASK_KIND], task[TASK_LAYER], task[TASK_PANEL]
+        panels, row, row_end = task[TASK_PANEL_END] - panel, task[TASK_ROW], task[TASK_ROW_END]
+        if kind == FORWARD:
+            forward_units(work, parameters, shape, layers, layer, row, row_end, panel, panel,
+                          panels, number, panel)  # fmt: skip
+        elif kind == BACKWARD:
+            backward_units(work, parameters, shape, layers, layer, row, row_end, panel, panel,
+                           panels, number)  # fmt: skip
+        else:
+            costs_and_errors(work, shape, layers, partial_costs, panel, panel, panels)
+        atomic_add(progress, task[TASK_COUNTER], 1)
+        finish(counters, team)
+        i = claim_next(counters, TASKS, phase, team, count)
+    wait(counters, team, goal + count)
+    return goal + count

@@ -1,0 +1,101 @@
+"""The table of tasks of large layers: complete, in an order without deadlock, on whole tiles."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from kernel_cases import each_dtype
+
+from fastdnn import workspace
+from fastdnn.kernels import tables
+from fastdnn.kernels.microkernels import TILE_ROWS, TILE_VECTORS, tile_height
+from fastdnn.kernels.tables import BACKWARD, FORWARD, OUTPUTS
+from fastdnn.kernels.vectors import lane_count
+
+pytestmark = pytest.mark.kernels
+
+NETS = {
+    "wide": ((300, 700, 500, 10), 700),
+    "few examples": ((64, 900, 900, 3), 20),
+    "no hidden layer": ((3000, 200), 100),
+    "shared units": ((4000, 300, 40, 1), 64),
+}
+
+
+def plan(dims, examples, dtype):
+    layout = workspace.ParameterLayout(dims, np.dtype(dtype))
+    codes = (1,) * (len(dims) - 2) + (5,)
+    return workspace.plan_step(layout, codes, 1, examples, 2)
+
+
+@pytest.fixture(params=NETS)
+def case(request):
+    return NETS[request.param]
+
+
+@each_dtype
+def test_every_unit_of_every_panel_once(case, dtype):
+    dims, examples = case
+    planned = plan(dims, examples, dtype)
+    depth, first = len(dims) - 1, int(planned.shape[tables.FIRST_LAYER])
+    seen = Counter()
+    for task in planned.tasks.tolist():
+        kind, layer, row, row_end, panel, panel_end = task[:6]
+        for p in range(panel, panel_end):
+            seen.update((kind, layer, unit, p) for unit in range(row, row_end))
+    panels = range(planned.panels)
+    expected = [
+        (kind, layer, unit, p)
+        for kind, layers, side in (
+            (FORWARD, range(first, depth), 1),
+            (OUTPUTS, [depth - 1], 1),
+            (BACKWARD, range(1, depth), 0),
+        )
+        for layer in layers
+        for unit in range(dims[layer + side])
+        for p in panels
+    ]
+    assert seen == Counter(expected)
+
+
+@each_dtype
+def test_a_task_comes_behind_all_it_waits_for(case, dtype):
+    """And what it waits for is all of the stage before, for the same panels."""
+    planned = plan(*case, dtype)
+    counted, finished = Counter(), {}
+    for task in planned.tasks.tolist():
+        after, needed = task[tables.TASK_AFTER], task[tables.TASK_NEEDED]
+        panels = task[tables.TASK_PANEL], task[tables.TASK_PANEL_END]
+        if after >= 0:
+            assert counted[after] == needed > 0
+            assert finished[after] == panels
+        counted[task[tables.TASK_COUNTER]] += 1
+        finished[task[tables.TASK_COUNTER]] = panels
+    assert planned.counters == len(counted) > 0
+    final = [task[tables.TASK_AFTER] for task in planned.tasks.tolist()]
+    assert all(counted[counter] for counter in set(final) - {-1})
+
+
+@each_dtype
+def test_tasks_start_whole_tiles_and_vectors(case, dtype):
+    """Packed weights lie tile after tile, and units are transposed by vectors."""
+    planned = plan(*case, dtype)
+    for task in planned.tasks.tolist():
+        row, layer = task[tables.TASK_ROW], planned.layers[task[tables.TASK_LAYER]]
+        assert row % lane_count(dtype) == 0
+        if layer[tables.PACKED] >= 0:
+            units = layer[tables.N_IN if task[tables.TASK_KIND] == BACKWARD else tables.N_OUT]
+            assert planned.shape[tables.VECTORS] == TILE_VECTORS
+            assert row % tile_height(int(units), TILE_VECTORS) == 0
+
+
+def test_sizes_of_tasks_are_whole_tiles():
+    for units in range(max(workspace.TASK_UNITS), 5000):
+        assert tile_height(units, TILE_VECTORS) == TILE_ROWS
+    assert all(size % TILE_ROWS == 0 for size in workspace.TASK_UNITS)
+
+
+@each_dtype
+def test_small_layers_have_no_tasks(dtype):
+    assert len(plan((64, 128, 10), 128, dtype).tasks) == 0
+    assert plan((64, 128, 10), 128, dtype).counters == 0
