@@ -268,30 +268,26 @@ _NO_TASKS = np.zeros((0, tables.TASK_FIELDS), np.int64)
 
 
 def _tasks(dims: tuple[int, ...], panels: int, group: int, first_layer: int) -> np.ndarray:
-    """The table of tasks from layer ``first_layer`` on: see ``kernels.tasks``."""
+    """The tasks from layer ``first_layer`` on, chain after chain: see ``kernels.tasks``."""
     depth = len(dims) - 1
     stages = [(tables.FORWARD, layer, dims[layer + 1]) for layer in range(first_layer, depth)]
     stages.append((tables.OUTPUTS, depth - 1, dims[-1]))
     stages += [(tables.BACKWARD, layer, dims[layer]) for layer in range(depth - 1, 0, -1)]
-    groups = range(0, panels, group)
+    starts = range(0, panels, group)
     tasks: list[tuple[int, ...]] = []
-    needed = 0
-    for stage, (kind, layer, units) in enumerate(stages):
-        together = units
-        if kind != tables.OUTPUTS:
-            wanted = (
-                size for size in TASK_UNITS if -(-units // size) * len(groups) >= TASKS_WANTED
-            )
-            together = next(wanted, TASK_UNITS[-1])
-        rows = range(0, units, together)
-        for g, panel in enumerate(groups):
-            counter = stage * len(groups) + g
-            after = counter - len(groups) if stage else -1
+    for panel in starts:
+        needed, after = 0, -1
+        for kind, layer, units in stages:
+            together = units
+            if kind != tables.OUTPUTS:
+                enough = (s for s in TASK_UNITS if -(-units // s) * len(starts) >= TASKS_WANTED)
+                together = next(enough, TASK_UNITS[-1])
+            rows, counter = range(0, units, together), tasks[-1][6] + 1 if tasks else 0
             for row in rows:
                 row_end, panel_end = min(row + together, units), min(panel + group, panels)
                 task = (kind, layer, row, row_end, panel, panel_end, counter, after, needed)
                 tasks.append(task)
-        needed = len(rows)
+            needed, after = len(rows), counter
     return np.array(tasks, np.int64)
 
 

@@ -72,8 +72,16 @@ def test_a_task_comes_behind_all_it_waits_for(case, dtype):
         counted[task[tables.TASK_COUNTER]] += 1
         finished[task[tables.TASK_COUNTER]] = panels
     assert planned.counters == len(counted) > 0
-    final = [task[tables.TASK_AFTER] for task in planned.tasks.tolist()]
-    assert all(counted[counter] for counter in set(final) - {-1})
+
+
+@each_dtype
+def test_chains_are_as_long_as_one_another(case, dtype):
+    """One for each group of panels; claims count on it."""
+    planned = plan(*case, dtype)
+    chains = planned.tasks.reshape(planned.shape[tables.PIECES], -1, tables.TASK_FIELDS)
+    for chain in chains:
+        assert len(np.unique(chain[:, tables.TASK_PANEL])) == 1
+        assert (chain[:, tables.TASK_KIND : tables.TASK_PANEL] == chains[0, :, :4]).all()
 
 
 @each_dtype

@@ -151,8 +151,8 @@ def claim(counters, kind, phase, member, team, count):
 
 
 @kernel
-def claim_next(counters, kind, phase, team, count):
-    return teams.claim_next(counters, kind, phase, team, count)
+def claim_link(counters, kind, phase, member, team, chains, length):
+    return teams.claim_link(counters, kind, phase, member, team, chains, length)
 
 
 @kernel
@@ -236,14 +236,25 @@ def test_who_comes_late_finds_nothing_left(team):
         assert sorted(later + rest) == list(range(count))
 
 
-def test_pieces_claimed_in_order():
-    counters = tickets()
+@pytest.mark.parametrize("chains", [1, 2, 3, 7])
+@pytest.mark.parametrize("team", [1, 3])
+def test_links_are_claimed_in_the_order_of_their_chain(team, chains):
+    """Whole chains belong to a member, which begins with its own; others take what is left."""
+    length, counters = 4, tickets()
+    members = np.random.RandomState(3).randint(0, team, 3 * chains * length)
     for phase in (1, 2, 5):
-        assert [claim_next(counters, teams.TASKS, phase, 3, 4) for _ in range(6)] == [
-            0, 1, 2, 3, -1, -1,
-        ]  # fmt: skip
-        assert claim_next(counters, teams.TASKS, phase - 1, 3, 4) == -1
-    assert claim_next(counters, teams.TASKS, 6, 1, 0) == -1
+        claimed = []
+        for member in members.tolist():
+            piece = claim_link(counters, teams.TASKS, phase, member, team, chains, length)
+            first, end = share(member, team, chains)
+            own = set(range(first * length, end * length)) - set(claimed)
+            assert piece in own if own else piece not in claimed or piece == -1
+            claimed += [piece] if piece >= 0 else []
+        assert sorted(claimed) == list(range(chains * length))
+        for chain in range(chains):
+            links = [piece for piece in claimed if piece // length == chain]
+            assert links == sorted(links)
+        assert claim_link(counters, teams.TASKS, phase - 1, 0, team, chains, length) == -1
 
 
 def test_kinds_of_pieces_are_apart():

@@ -161,7 +161,7 @@ def train_steps(
             goal = _first_layer(member, counters, team, goal, phase + _FIRST, shape, layers,
                                 parameters, work, number)  # fmt: skip
         if by_layers:
-            goal = run_tasks(counters, team, goal, phase + _EXAMPLES, shape, layers, tasks,
+            goal = run_tasks(member, counters, team, goal, phase + _EXAMPLES, shape, layers, tasks,
                              progress, parameters, work, partial_costs, number, step)  # fmt: skip
         else:
             goal = _examples(

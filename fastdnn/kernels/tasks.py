@@ -2,9 +2,9 @@
 
 Where the weights of a layer are many, the panels of a batch are too few and too much work to share
 out as a whole: members differ in speed, and all would wait for the last. A task waits only for
-those that computed its input, the tasks of the layer before for the same panels. They stand in the
-table in an order in which a task comes behind all it waits for, and are claimed in that order, so
-members rarely wait, and never for each other.
+those that computed its input, the tasks of the layer before for the same panels, which stand before
+it in the chain of these panels. A member claims the tasks of its own chains in their order, while
+their panels are in its cache, and then those of others.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from .jit import stage
 from .tables import (
     BACKWARD,
     FORWARD,
+    PIECES,
     TASK_AFTER,
     TASK_COUNTER,
     TASK_KIND,
@@ -24,20 +25,20 @@ from .tables import (
     TASK_ROW,
     TASK_ROW_END,
 )
-from .team import TASKS, atomic_add, claim_next, finish, wait, wait_for
+from .team import TASKS, atomic_add, claim_link, finish, wait, wait_for
 
 
 @stage
 def run_tasks(
-    counters, team, goal, phase, shape, layers, tasks, progress, parameters, work, partial_costs,
-    number, step,
+    member, counters, team, goal, phase, shape, layers, tasks, progress, parameters, work,
+    partial_costs, number, step,
 ):  # fmt: skip
     """All tasks of step ``step`` of this call, shared out; returns the new goal.
 
     ``progress`` counts finished tasks since the call began; ``number`` is the step's for dropout.
     """
-    count = tasks.shape[0]
-    i = claim_next(counters, TASKS, phase, team, count)
+    count, chains = tasks.shape[0], shape[PIECES]
+    i = claim_link(counters, TASKS, phase, member, team, chains, count // chains)
     while i >= 0:
         task = tasks[i]
         if task[TASK_AFTER] >= 0:
@@ -54,6 +55,6 @@ def run_tasks(
             costs_and_errors(work, shape, layers, partial_costs, panel, panel, panels)
         atomic_add(progress, task[TASK_COUNTER], 1)
         finish(counters, team)
-        i = claim_next(counters, TASKS, phase, team, count)
+        i = claim_link(counters, TASKS, phase, member, team, chains, count // chains)
     wait(counters, team, goal + count)
     return goal + count

@@ -252,12 +252,21 @@ def _take(counters, line, phase, count):
 
 
 @routine
-def claim_next(counters, kind, phase, team, count):
-    """The next of the ``count`` pieces of a kind, whoever asks: in their order; -1 if none is left.
+def claim_link(counters, kind, phase, member, team, chains, length):
+    """A piece of one of ``chains`` chains, its own first, or -1 if none is left.
 
-    For pieces that wait for earlier ones: whatever a piece waits for, somebody is at work on.
+    Each has ``length`` pieces, chain after chain, and a piece may wait for earlier ones of its
+    chain. Chains are shared out as pieces are in `claim`, and those of a member claimed in their
+    order: whatever a piece waits for, somebody is at work on.
     """
-    return _take(counters, _TICKETS + kind * team * _LINE, phase, count)
+    for i in range(team):
+        owner = (member + i) % team
+        first, end = share(owner, team, chains)
+        line = _TICKETS + (kind * team + owner) * _LINE
+        taken = _take(counters, line, phase, (end - first) * length)
+        if taken >= 0:
+            return first * length + taken
+    return -1
 
 
 @routine
@@ -266,18 +275,12 @@ def claim(counters, kind, phase, member, team, count):
 
     Phases are numbered from 1 and grow; a member that comes late to one finds nothing left.
     """
-    if team == 1:
+    if team == 1:  # a small network's step would feel the atomic operations
         ticket = counters[_TICKETS + kind * _LINE]
         taken = ticket & _TAKEN if ticket >> _PHASE_BIT == phase else 0
         counters[_TICKETS + kind * _LINE] = (phase << _PHASE_BIT) + taken + 1
         return taken if taken < count else -1
-    for i in range(team):
-        owner = (member + i) % team
-        first, end = share(owner, team, count)
-        taken = _take(counters, _TICKETS + (kind * team + owner) * _LINE, phase, end - first)
-        if taken >= 0:
-            return first + taken
-    return -1
+    return claim_link(counters, kind, phase, member, team, count, 1)
 
 
 @routine
