@@ -18,6 +18,10 @@ order sums run (``kernels.simd``), so the flags would only let LLVM choose diffe
 and in a parallel twin, and results would stop being bit-identical; ``nnan`` would even delete the
 checks that keep NaN visible. ``error_model="numpy"`` drops the branch on a zero divisor, which
 otherwise prevents vectorisation.
+
+Kernels allocate nothing, so they are compiled without Numba's memory management (``_nrt``): each
+array handed from one routine to the next would otherwise be counted up and down again by atomic
+instructions, which took half of a small network's step.
 """
 
 from __future__ import annotations
@@ -46,7 +50,7 @@ __all__ = [
     "standalone",
 ]
 
-_FLAGS = {"nogil": True, "error_model": "numpy"}
+_FLAGS = {"nogil": True, "error_model": "numpy", "_nrt": False}
 
 CACHE_ENABLED = os.environ.get("FASTDNN_CACHE", "1") != "0" and not config.DISABLE_JIT
 
