@@ -73,6 +73,20 @@ def out_of_line(typing: Any) -> Any:
     return types.void(), codegen
 
 
+@primitive(lambda: None)
+def in_line(typing: Any) -> Any:
+    """Copy the function this stands in into its callers, where LLVM would rather call it.
+
+    A call passes vectors through memory, and clears the upper halves of the registers.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.function.attributes.add("alwaysinline")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
 # --- pointers ------------------------------------------------------------------------------------
 
 
