@@ -92,6 +92,8 @@ def teams_are_safe() -> bool:
     """Whether a parallel kernel may run in this process, here and now."""
     if _forked or config.DISABLE_JIT or os.environ.get("OMP_DYNAMIC", "").strip().lower() == "true":
         return False
+    if parallel._is_initialized:
+        return numba.threading_layer() in _layers_with_teams
     try:
         _launch_threads()
     except ValueError:  # the layer that was asked for is not installed
@@ -117,10 +119,12 @@ def run_team(kernel: Any, team: int, *args: Any) -> int:
         lock = _inside
         before = numba.get_num_threads()
         try:
-            numba.set_num_threads(team)
+            if team != before:
+                numba.set_num_threads(team)
             launch(_address(kernel, args), counters, team, args)
         finally:
-            numba.set_num_threads(before)
+            if team != before:
+                numba.set_num_threads(before)
             lock.release()
     else:
         kernel(0, counters, 1, *args)

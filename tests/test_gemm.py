@@ -324,7 +324,7 @@ def test_bias_scale_and_activation(name, dtype):
 def test_plans_choose_every_road():
     """What the plans of the package's own shapes look like."""
     double, single = np.dtype("float64"), np.dtype("float32")
-    big = plan(512, 512, 512, True, False, True, single)
+    big = plan(1024, 1024, 1024, True, False, True, single)
     assert big.packs_left and big.packs_right and not big.dots
     assert not plan(5, 512, 512, True, False, True, single).packs_right
     assert plan(5, 512, 512, True, True, False, single).packs_right
@@ -343,8 +343,10 @@ def test_both_sides_of_a_plans_thresholds(dtype):
         return plan(m, n, k, True, not rows_right, rows_right, dtype)
 
     panels, tiles = products.PACK_LEFT_PANELS, products.PACK_RIGHT_TILES
-    assert not planned(50, (panels - 1) * width).packs_left
-    assert planned(50, (panels - 1) * width + 1).packs_left
+    k = products.PACK_LEFT_BYTES // dtype.itemsize // 64
+    assert not planned(64, (panels - 1) * width, k).packs_left
+    assert planned(64, (panels - 1) * width + 1, k).packs_left
+    assert not planned(64, (panels - 1) * width + 1, k - 1).packs_left
     assert not planned((tiles - 1) * TILE_ROWS, 50).packs_right
     assert planned((tiles - 1) * TILE_ROWS + 1, 50).packs_right
     assert planned(few, 50, rows_right=False).dots

@@ -13,8 +13,10 @@ from fastdnn.memory import aligned
 
 from .arrays import Array, call, flat, matrix, team_for, working_memory
 
-# A tile of the left operand is packed where so many panels read it,
+# Tiles of the left operand are packed where so many panels read them, and all of them together are
+# so large that they leave the second-level cache;
 PACK_LEFT_PANELS = 4
+PACK_LEFT_BYTES = 4 * 1024 * 1024
 # a panel of the right one where so many tiles read it; columns are always brought into rows.
 PACK_RIGHT_TILES = 8
 
@@ -44,7 +46,7 @@ def plan(
         return Plan(1, False, False, True, 0, 0, 0)
     tiles = -(-m // TILE_ROWS)
     panels = -(-n // gemm.panel_width(dtype))
-    packs_left = panels >= PACK_LEFT_PANELS
+    packs_left = panels >= PACK_LEFT_PANELS and m * k * dtype.itemsize >= PACK_LEFT_BYTES
     packs_right = not rows_right or tiles >= PACK_RIGHT_TILES
     left_size = aligned(m * k, dtype) if packs_left else 0
     sizes = gemm.own_sizes(panels, k, packs_right, dtype)

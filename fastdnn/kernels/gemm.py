@@ -3,7 +3,7 @@
 ``out = scale * left @ right (+ bias of each row)``, then, where asked for, ``values = g(out)``.
 
 The columns of ``right`` are cut into panels, the rows of ``left`` into tiles. A member of the team
-takes a share of the tiles, and nobody else writes to them; k runs in blocks of ``K_RUN``. For each
+takes a share of both, and nobody else writes to its tiles; k runs in blocks of ``K_RUN``. For each
 run a group of panels stays in the second-level cache while tile after tile of the left operand,
 which the first-level cache holds, passes over it. Every element is thus the same chain of
 multiply-adds whoever computes it and whether operands are packed or read in place: results are
@@ -94,6 +94,20 @@ def finish_tile(out, values, stride, tile, tile_stride, rows, columns, adds, cod
 # --- products of tiles ---------------------------------------------------------------------------
 
 
+@routine
+def _row_parts(team, tiles):
+    """Parts of the rows; a member has one of them, and a share of the columns.
+
+    With the parts of the columns they form a grid as square as can be: a member then reads the
+    least of what the others read, too.
+    """
+    parts = 1
+    for i in range(2, team):
+        if team % i == 0 and i * i <= team and i <= tiles:
+            parts = i
+    return parts
+
+
 @stage
 def _tile_products(
     member, team, micro_kernel, out, values, left, left_row, left_k, packed_left, packs_left,
@@ -104,7 +118,10 @@ def _tile_products(
     lane = lanes(out)
     width = TILE_VECTORS * lane
     tiles, panels = (m + height - 1) // height, (n + width - 1) // width
-    first, end = share(member, team, panels * tiles)
+    parts = _row_parts(team, tiles)
+    first_tile, end_tile = share(member % parts, parts, tiles)
+    tiles = end_tile - first_tile
+    first, end = share(member // parts, team // parts, panels * tiles)
     last_panel = (end + tiles - 1) // tiles
     for group in range(first // tiles, last_panel, GROUP_PANELS):
         group_end = min(group + GROUP_PANELS, last_panel)
@@ -122,7 +139,7 @@ def _tile_products(
                     right_column, right_k, group_end - packed_from, width, n - j, run, own_tile,
                 )  # fmt: skip
             for tile in range(tiles):
-                i = tile * height
+                i = (first_tile + tile) * height
                 high = min(height, m - i)
                 a, a_row, a_k = at(left, i * left_row + k * left_k), left_row, left_k
                 if packs_left:
