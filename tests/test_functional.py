@@ -402,7 +402,7 @@ def test_training_that_diverges_says_so():
 
 def test_predict_and_accuracy():
     X, y = spiral()
-    parameters, _ = fd.L_layer_model(X, y, [2, 20, 1], 0.5, 3000, seed=3, init="he")
+    parameters, _ = fd.L_layer_model(X, y, [2, 20, 1], 0.5, 100, seed=3, init="he")
     labels = fd.predict(X, parameters)
     assert labels.shape == (1, 40) and labels.dtype == np.int64
     assert fd.accuracy(X, y, parameters) == np.mean(labels[0] == y) >= 0.95
