@@ -172,6 +172,14 @@ def test_info(run):
     assert facts["threads"].strip() == "1 (FASTDNN_NUM_THREADS is 1)"
 
 
+def test_a_cache_that_another_process_clears(run, tmp_path, monkeypatch):
+    (tmp_path / "there.nbi").write_bytes(bytes(2_000_000))
+    entries = [tmp_path / "there.nbi", tmp_path / "gone.nbc"]
+    monkeypatch.setattr(jit, "cache_path", lambda: str(tmp_path))
+    monkeypatch.setattr(jit, "cache_entries", lambda: entries)
+    assert "(2 files, 2.0 MB)" in run("info").out
+
+
 def test_warmup_says_what_it_did(run):
     result = run("warmup", "--dtype", "float32")
     assert result.status == 0
