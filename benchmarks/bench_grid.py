@@ -1,6 +1,7 @@
 """Every row of the grid: fastdnn, per call and inside `fit`, beside the NumPy reference.
 
-Untimed, as plain tests, they make a step on a small batch and check that all compute the same.
+Untimed, as plain tests, they make a step of a small network on a small batch and check that all
+compute the same.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ TITLES = {
     "fastdnn-step": "fastdnn, per call",
     "fastdnn-fit": "fastdnn, inside `fit`",
 }
-SMALL_BATCH = 40  # examples when nothing is timed: more than a vector, and not a multiple of one
+# When nothing is timed: examples, more than a vector and not a multiple of one; units of a layer.
+SMALL_BATCH, SMALL_LAYER = 40, 300
 
 
 def _cases() -> list[Any]:
@@ -48,7 +50,8 @@ def _cases() -> list[Any]:
 @pytest.mark.parametrize(("case", "contestant"), _cases())
 def test_grid(case: Case, contestant: str, benchmark: Any) -> None:
     if benchmark.disabled:
-        small = replace(case.row, batch=min(case.row.batch, SMALL_BATCH))
+        dims = tuple(min(units, SMALL_LAYER) for units in case.row.layer_dims)
+        small = replace(case.row, layer_dims=dims, batch=min(case.row.batch, SMALL_BATCH))
         case = replace(case, row=small)
     problem = make_problem(case)
     session = _session(contestant, problem)

@@ -85,7 +85,7 @@ def _launch_threads() -> None:
     try:
         parallel._launch_threads()
     finally:
-        del os.environ["GOMP_SPINCOUNT"]
+        os.environ.pop("GOMP_SPINCOUNT", None)  # another Python thread may have been here as well
 
 
 def teams_are_safe() -> bool:

@@ -52,13 +52,16 @@ each_team = pytest.mark.parametrize(
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
 
-def relative_error(x: np.ndarray, r: np.ndarray) -> float:
-    """|x - r| / |r|; inf where x is not finite, so that no comparison can miss a NaN."""
+def relative_error(x: np.ndarray, r: np.ndarray, least: float = 0.0) -> float:
+    """|x - r| / |r|; inf where x is not finite, so that no comparison can miss a NaN.
+
+    ``least`` stands for a smaller |r|, where that is what other terms left of each other.
+    """
     x, r = np.asarray(x, np.float64), np.asarray(r, np.float64)
     assert x.shape == r.shape
     if not np.isfinite(x).all():
         return np.inf
-    return float(np.linalg.norm(x - r) / max(np.linalg.norm(r), np.finfo(np.float64).tiny))
+    return float(np.linalg.norm(x - r) / max(np.linalg.norm(r), least, np.finfo(np.float64).tiny))
 
 
 def assert_close(x: np.ndarray, r: np.ndarray, *, factor: float = 1.0) -> None:

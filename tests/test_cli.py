@@ -21,7 +21,7 @@ from fastdnn.cli.compiling import CompileClock
 from fastdnn.engine import Engine
 from fastdnn.kernels import jit
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.extras, pytest.mark.usefixtures("one_thread")]
 
 # --- endings --------------------------------------------------------------------------------
 
@@ -172,6 +172,14 @@ def test_info(run):
     assert facts["threads"].strip() == "1 (FASTDNN_NUM_THREADS is 1)"
 
 
+def test_a_cache_that_another_process_clears(run, tmp_path, monkeypatch):
+    (tmp_path / "there.nbi").write_bytes(bytes(2_000_000))
+    entries = [tmp_path / "there.nbi", tmp_path / "gone.nbc"]
+    monkeypatch.setattr(jit, "cache_path", lambda: str(tmp_path))
+    monkeypatch.setattr(jit, "cache_entries", lambda: entries)
+    assert "(2 files, 2.0 MB)" in run("info").out
+
+
 def test_warmup_says_what_it_did(run):
     result = run("warmup", "--dtype", "float32")
     assert result.status == 0
@@ -186,7 +194,9 @@ def test_warmup_says_what_it_did(run):
 def test_warmup_leaves_no_kernel_out(run, monkeypatch):
     monkeypatch.setenv("FASTDNN_NUM_THREADS", "2")
     assert run("warmup", "--dtype", "float32").status == 0
-    needed = [kernel for kernel in jit._cached if not kernel.__module__.endswith("roofline")]
+    ours = [kernel for kernel in jit._cached if kernel.__module__.startswith("fastdnn.")]
+    needed = [kernel for kernel in ours if not kernel.__module__.endswith("roofline")]
+    assert len(needed) > 10
     assert [kernel.__name__ for kernel in needed if not kernel.signatures] == []
 
 

@@ -12,7 +12,7 @@ from fastdnn.cli import inputs
 from fastdnn.cli.recipe import Recipe
 from fastdnn.storage import FileFormatError
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.extras, pytest.mark.usefixtures("one_thread")]
 
 
 def scaled_net(tmp_path, run):

@@ -12,7 +12,7 @@ import fastdnn
 from fastdnn import plotting
 from fastdnn.storage import load_model
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.extras, pytest.mark.usefixtures("one_thread")]
 
 
 def accuracy(printed):

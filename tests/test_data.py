@@ -11,6 +11,8 @@ from data_cases import CLASSES, RNG, ROWS, write_hdf5, write_npy, write_npz, wri
 from fastdnn import data
 from fastdnn.data import loading, sources
 
+pytestmark = pytest.mark.extras
+
 # --- arrays in files ------------------------------------------------------------------------
 
 FORMATS = {

@@ -10,6 +10,8 @@ from data_cases import CLASSES, ROWS, write_npy, write_npz, write_text
 
 from fastdnn import data
 
+pytestmark = pytest.mark.extras
+
 
 @pytest.mark.parametrize(
     ("arrays", "options", "message"),

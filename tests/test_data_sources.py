@@ -13,6 +13,8 @@ from data_cases import RNG, ROWS, write_hdf5
 
 from fastdnn import data
 
+pytestmark = pytest.mark.extras
+
 STORED = RNG.integers(0, 256, (20, 3, 2), dtype=np.uint8)
 
 

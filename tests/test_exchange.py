@@ -11,6 +11,8 @@ from storage_cases import CONFIG, assert_same, make_parameters
 
 from fastdnn import reference, storage
 
+pytestmark = pytest.mark.extras
+
 # --- PyTorch --------------------------------------------------------------------------------
 
 

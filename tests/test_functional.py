@@ -54,6 +54,8 @@ def test_agrees_with_the_reference(name, dtype):
         before = copy.deepcopy(arguments)
         result = case.fast(arguments)
         assert type(result) is type(expected)
+        # The biases' gradients are sums of errors, which may leave little of each other.
+        least = 0.01 * np.sqrt(sum(np.sum(np.square(r, dtype=float)) for r in leaves(expected)))
         for x, r in zip(leaves(result), leaves(expected), strict=True):
             assert x.shape == r.shape
             if isinstance(result, float) or r.dtype.kind == "i":
@@ -61,7 +63,7 @@ def test_agrees_with_the_reference(name, dtype):
             else:
                 assert x.dtype == dtype
             # n = 300 inputs are summed in float32, and a derivative in the tail is small
-            assert relative_error(x, r) <= TOLERANCE[dtype], (n, m)
+            assert relative_error(x, r, least) <= TOLERANCE[dtype], (n, m)
         if case.function != "update_parameters":
             for x, r in zip(leaves(arguments), leaves(before), strict=True):
                 np.testing.assert_array_equal(x, r)
@@ -400,7 +402,7 @@ def test_training_that_diverges_says_so():
 
 def test_predict_and_accuracy():
     X, y = spiral()
-    parameters, _ = fd.L_layer_model(X, y, [2, 20, 1], 0.5, 3000, seed=3, init="he")
+    parameters, _ = fd.L_layer_model(X, y, [2, 20, 1], 0.5, 100, seed=3, init="he")
     labels = fd.predict(X, parameters)
     assert labels.shape == (1, 40) and labels.dtype == np.int64
     assert fd.accuracy(X, y, parameters) == np.mean(labels[0] == y) >= 0.95

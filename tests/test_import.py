@@ -16,6 +16,8 @@ from network_cases import ReferenceRun
 
 import fastdnn
 
+pytestmark = pytest.mark.extras
+
 PACKAGE = Path(fastdnn.__file__).parent
 
 # Everything beyond NumPy and Numba is an optional extra, imported where it is used.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -239,6 +240,43 @@ def test_an_edit_is_never_ignored_although_the_disk_was_full(package):
     )
     assert right(package.run(limit), slope=0.25)
     assert right(package.run(), slope=0.25)
+
+
+@slow
+def test_a_kernel_that_moved_leaves_nothing_behind(package):
+    """Numba names files by the line of a function: what an edit above it outdates would stay."""
+    assert package.run()["entries"] == 2
+    before = set(package.files())
+    package.edit("@kernel\ndef probe", "\n@kernel\ndef probe")
+    moved = package.run()
+    assert right(moved) and (moved["misses"], moved["entries"]) == (1, 2)
+    assert len(package.files()) == 2 and not before & set(package.files())
+
+
+def test_two_kernels_of_one_name_leave_each_other_alone(monkeypatch, tmp_path):
+    monkeypatch.setattr(jit.config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(jit, "CACHE_ENABLED", True)
+    monkeypatch.setattr(jit, "_cached", [])
+    first = jit.kernel(lambda x: x + 1.0)
+    second = jit.kernel(lambda x: x + 2.0)
+    assert (first(1.0), second(1.0)) == (2.0, 3.0)
+    assert (first(1), second(1)) == (2.0, 3.0)  # another overload: an index that is not new
+    kept = jit.cache_entries()
+    assert len(kept) == 6 and len({path.name.split(".py")[0] for path in kept}) == 2
+    old = next(path for path in kept if path.suffix == ".nbi")
+    line = re.search(r"-\d+\.", old.name)[0]
+    for name in (old.name, old.stem + ".1.nbc"):
+        (old.parent / name.replace(line, "-99999.")).write_bytes(b"of an older source")
+    (old.parent / "other.function-1.py3.nbi").write_text("")
+    assert len(jit.cache_entries()) == 8
+    third = jit.kernel(lambda x: x + 3.0)
+    assert third(1.0) == 4.0
+    assert set(kept) < set(jit.cache_entries()) and len(jit.cache_entries()) == 8
+    for kernel, expected in ((first, 2.0), (second, 3.0), (third, 4.0)):
+        again = jit.kernel(kernel.py_func)
+        assert again(1.0) == expected and again.stats.cache_hits
+    assert jit.clear_cache() == 8
+    assert [path.name for path in tmp_path.rglob("*.nb*")] == ["other.function-1.py3.nbi"]
 
 
 # --- never fails ----------------------------------------------------------------------------------

@@ -21,9 +21,6 @@ from network_cases import (
 
 import fastdnn
 
-pytestmark = pytest.mark.kernels
-
-
 # --- forms of data --------------------------------------------------------------------------------
 
 

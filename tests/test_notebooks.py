@@ -10,6 +10,8 @@ from reference_cases import drawn
 
 from fastdnn import functional, reference
 
+pytestmark = pytest.mark.extras  # what whoever installs nothing else will do first
+
 
 @pytest.fixture(
     params=[

@@ -11,6 +11,8 @@ import pytest
 import fastdnn
 from fastdnn import plotting
 
+pytestmark = pytest.mark.extras
+
 PNG = b"\x89PNG\r\n"
 
 needs_matplotlib = pytest.mark.skipif(not plotting.available(), reason="needs matplotlib")

@@ -138,6 +138,21 @@ def test_no_matrix_product_in_compiled_code(name):
         assert not matrix_products(function), function.name
 
 
+# Once for each command, on one layer's weights; and what a kernel is without the JIT.
+MATRIX_PRODUCTS = {"cli/recipe.py": {"@"}, "kernels/microkernels.py": {"@"}}
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in FILES if not n.startswith(("reference/", "profiling/"))]
+)
+def test_no_product_wakes_threads_of_blas(name):
+    """They would keep spinning for some milliseconds on the cores that a team wants next.
+
+    Neither before a training nor in it: it counted non-finite inputs by a dot product once.
+    """
+    assert matrix_products(tree(name)) == MATRIX_PRODUCTS.get(name, set())
+
+
 @pytest.mark.parametrize("name", KERNELS)
 def test_compiled_code_raises_nothing_and_allocates_nothing(name):
     allocating = {"zeros", "empty", "ones", "full", "array", "copy", "zeros_like", "empty_like"}

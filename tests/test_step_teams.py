@@ -62,6 +62,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.needs_jit
 @each_dtype
 @pytest.mark.parametrize("option", OPTIONS)
 @each_team
@@ -108,6 +109,7 @@ IN_CHUNKS = ("packed", "unpacked", "large blocks", "small blocks")
 WIDE_NET, WIDE_BATCH = Net((270, 101, 50, 5), "relu", "softmax"), 300
 
 
+@pytest.mark.needs_jit
 @each_dtype
 @pytest.mark.parametrize("sides", THRESHOLDS)
 def test_both_sides_of_every_threshold_compute_the_same_bits(sides, dtype, monkeypatch):
@@ -121,6 +123,7 @@ def test_both_sides_of_every_threshold_compute_the_same_bits(sides, dtype, monke
             assert_same_training(together, usual)
 
 
+@pytest.mark.needs_jit
 @each_dtype
 @pytest.mark.parametrize("sides", IN_CHUNKS)
 def test_both_sides_compute_the_same_bits_in_chunks(sides, dtype, monkeypatch):

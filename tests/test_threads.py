@@ -178,6 +178,70 @@ def test_thread_count_of_other_numba_code_is_restored(layer):
     run_scenario(thread_counts, NUMBA_THREADING_LAYER=layer)
 
 
+class TestSpinning:
+    """GNU OpenMP reads its settings when it is loaded; ours are gone from sight after that."""
+
+    @pytest.fixture(autouse=True)
+    def nothing_started(self, monkeypatch):
+        """As before the first team; ``self.seen`` is what a layer that is loaded finds set."""
+        for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+            monkeypatch.delenv(name, raising=False)
+        self.seen = []
+        monkeypatch.setattr(dispatch.parallel, "_is_initialized", False)
+        monkeypatch.setattr(
+            dispatch.parallel, "_launch_threads",
+            lambda: self.seen.append(os.environ.get("GOMP_SPINCOUNT")),
+        )  # fmt: skip
+
+    def test_is_short_and_the_environment_as_before(self, monkeypatch):
+        dispatch._launch_threads()
+        assert self.seen == [dispatch.SPIN_ROUNDS]
+        assert "GOMP_SPINCOUNT" not in os.environ
+        monkeypatch.setattr(dispatch.parallel, "_is_initialized", True)
+        dispatch._launch_threads()
+        assert self.seen[1:] == [None], "too late to say anything"
+
+    def test_is_as_the_user_says(self, monkeypatch):
+        monkeypatch.setenv("GOMP_SPINCOUNT", "77")
+        dispatch._launch_threads()
+        assert self.seen == [os.environ["GOMP_SPINCOUNT"]] == ["77"]
+        monkeypatch.delenv("GOMP_SPINCOUNT")
+        monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+        dispatch._launch_threads()
+        assert self.seen[1:] == [None]
+        assert "GOMP_SPINCOUNT" not in os.environ
+
+    def test_of_a_layer_that_is_not_installed(self, monkeypatch):
+        def missing():
+            raise ValueError("No threading layer could be loaded.")
+
+        monkeypatch.setattr(dispatch.parallel, "_launch_threads", missing)
+        with pytest.raises(ValueError, match="layer"):
+            dispatch._launch_threads()
+        assert "GOMP_SPINCOUNT" not in os.environ
+
+    def test_of_another_python_thread_that_was_faster(self, monkeypatch):
+        monkeypatch.setattr(
+            dispatch.parallel, "_launch_threads", lambda: os.environ.pop("GOMP_SPINCOUNT")
+        )
+        dispatch._launch_threads()
+        assert "GOMP_SPINCOUNT" not in os.environ
+
+
+def print_spin_count() -> None:
+    dispatch.threading_layer()
+    print(numba.threading_layer(), os.environ.get("GOMP_SPINCOUNT"))
+
+
+@pytest.mark.slow
+@pytest.mark.needs_jit
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("environment", [{}, {"GOMP_SPINCOUNT": "77"}], ids=str)
+def test_started_threads_leave_the_environment_as_it_was(environment, layer):
+    printed = run_scenario(print_spin_count, NUMBA_THREADING_LAYER=layer, **environment)
+    assert printed.split() == [layer, environment.get("GOMP_SPINCOUNT", "None")]
+
+
 def limit_of_one_call() -> None:
     teams = Teams()
     net, X, Y = make(*SHAPES[1])

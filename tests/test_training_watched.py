@@ -23,7 +23,7 @@ from network_cases import (
 import fastdnn
 from fastdnn import History, dispatch, engine, training
 
-pytestmark = pytest.mark.kernels
+pytestmark = pytest.mark.extras  # tqdm
 
 
 class TestCallbacksAndHistory:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
 from collections.abc import Iterator
@@ -94,5 +95,8 @@ def cache_described() -> str:
     if folder is None:
         return "off" if not jit.CACHE_ENABLED else "none: no place for it can be written"
     entries = jit.cache_entries()
-    size = sum(path.stat().st_size for path in entries)
+    size = 0
+    for path in entries:
+        with contextlib.suppress(FileNotFoundError):  # another process has replaced or cleared it
+            size += path.stat().st_size
     return f"{folder} ({len(entries)} files, {size / 1e6:.1f} MB)"

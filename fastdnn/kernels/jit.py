@@ -30,6 +30,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ from typing import Any
 import numba
 import numpy as np
 from numba.core import config, types
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 __all__ = [
     "cache_entries",
@@ -89,19 +90,39 @@ class _KernelCache(FunctionCache):
 
     def save_overload(self, sig: Any, data: Any) -> None:
         with contextlib.suppress(Exception):
-            if not self._fresh_index():
+            own = self._impl.filename_base
+            if not self._fresh_index(own):
                 # Numba writes the index before the code it names: if the second write failed, the
                 # old code of that name would pass for the new.
-                for path in Path(self._cache_path).glob(f"{self._impl.filename_base}.*.nbc"):
-                    path.unlink()
-                Path(self._cache_file._index_path).unlink(missing_ok=True)
+                for path, name in _files(Path(self._cache_path), own):
+                    if name == own:
+                        path.unlink(missing_ok=True)
+                    elif not self._fresh_index(name):
+                        # An edit moved the kernel to another line; nothing would ever overwrite it.
+                        with contextlib.suppress(OSError):
+                            path.unlink()
             super().save_overload(sig, data)
 
-    def _fresh_index(self) -> bool:
-        """Whether there is an index, undamaged and not out of date."""
+    def _fresh_index(self, name: str) -> bool:
+        """Whether there is an index of that name, undamaged and not out of date."""
         with contextlib.suppress(Exception):
-            return bool(self._cache_file._load_index())
+            stamp = self._cache_file._source_stamp
+            return bool(IndexDataCacheFile(self._cache_path, name, stamp)._load_index())
         return False
+
+
+def _files(folder: Path, name: str) -> list[tuple[Path, str]]:
+    """Files of a kernel and their names up to the suffix, machine code before indices.
+
+    ``name`` is Numba's ``module.function-line.python``; other lines are of older sources, or of
+    functions that are defined twice.
+    """
+    function, _, line = name.rpartition("-")
+    other = rf"{re.escape(function)}-\d+{re.escape(line[line.find('.') :])}"
+    pattern = re.compile(rf"({re.escape(name)}|{other})(\.\d+\.nbc|\.nbi)")
+    found = [(path, pattern.fullmatch(path.name)) for path in folder.glob(f"{function}-*.nb[ci]")]
+    files = [(path, match[1]) for path, match in found if match]
+    return sorted(files, key=lambda file: file[0].suffix)
 
 
 _cached: list[Any] = []
@@ -186,16 +207,12 @@ def cache_path() -> str | None:
 
 
 def cache_entries() -> list[Path]:
-    """Files that cached kernels occupy on disk."""
+    """Files that cached kernels occupy on disk, outdated ones included."""
     folder = cache_path()
     if folder is None:
         return []
     names = {dispatcher._cache._impl.filename_base for dispatcher in _cached}
-    return sorted(
-        path
-        for path in Path(folder).glob("*.nb[ci]")
-        if any(path.name.startswith(name) for name in names)
-    )
+    return sorted({path for name in names for path, _ in _files(Path(folder), name)})
 
 
 def clear_cache() -> int:

@@ -1,0 +1,214 @@
+"""fit: weights of examples, dropout, clipping, and checkpoints that a training goes on from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from kernel_cases import assert_close, each_dtype
+from network_cases import (
+    assert_same_bits,
+    in_float64,
+    kind_of,
+    problem,
+    raise_at,
+    randomise,
+    tanh_network,
+)
+
+import fastdnn
+from fastdnn import reference, storage
+from fastdnn.checkpoints import Checkpoint
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+CLASSES = np.array([0, 1, 1, 2, 1, 0, 1])
+
+
+def classifier(dtype="float64"):
+    """A network for three classes, and examples of them."""
+    net = randomise(fastdnn.DNN([4, 5, 3], output_activation="softmax", dtype=dtype))
+    return net, np.random.RandomState(1).randn(4, CLASSES.size).astype(dtype)
+
+
+def after_a_step(**weights):
+    net, X = classifier()
+    net.fit(X, CLASSES, learning_rate=0.5, **weights)
+    return net.parameters
+
+
+# --- weights --------------------------------------------------------------------------------------
+
+
+@each_dtype
+def test_sample_weights_are_factors_in_cost_and_gradients(dtype):
+    net, X = classifier(dtype)
+    weights = np.array([0.5, 0, 2, 1, 3, 0.25, 1])
+    cost, grads = reference.cost_and_gradients(
+        X.astype(float), np.eye(3)[:, CLASSES], in_float64(net), **kind_of(net), loss=net.loss,
+        sample_weight=weights,
+    )  # fmt: skip
+    expected = {name: w - 0.5 * grads[f"d{name}"] for name, w in in_float64(net).items()}
+    history = net.fit(X, CLASSES, learning_rate=0.5, sample_weight=weights.tolist())
+    assert_close(np.array(history.cost).astype(dtype), np.array([cost]))
+    for name, value in net.parameters.items():
+        assert_close(value, expected[name])
+
+
+def test_class_weights_are_weights_of_their_examples():
+    factors = {0: 2.0, 1: 0.5, 2: 1.0}
+    by_class = np.array([factors[label] for label in CLASSES])
+    usual = after_a_step(class_weight=factors)
+    assert_same_bits(usual, after_a_step(sample_weight=by_class))
+    balanced = 7 / (3 * np.bincount(CLASSES)[CLASSES])
+    assert_same_bits(after_a_step(class_weight="balanced"), after_a_step(sample_weight=balanced))
+    both = after_a_step(class_weight=factors, sample_weight=balanced)
+    assert_same_bits(both, after_a_step(sample_weight=by_class * balanced))
+    assert (usual["W1"] != both["W1"]).any()
+
+
+def test_class_weights_of_two_classes_in_one_row():
+    X = np.random.RandomState(1).randn(4, 5)
+    y = np.array([1, 0, 1, 1, 0])
+    nets = [randomise(fastdnn.DNN([4, 3, 1], dtype="float64")) for _ in range(2)]
+    nets[0].fit(X, y, class_weight={0: 3, 1: 1})
+    nets[1].fit(X, y, sample_weight=np.where(y, 1, 3))
+    assert_same_bits(nets[0].parameters, nets[1].parameters)
+
+
+@pytest.mark.parametrize(
+    ("weights", "error", "message"),
+    [
+        ({"sample_weight": np.ones(3)}, ValueError, r"sample_weight has shape \(3,\), expected"),
+        ({"sample_weight": -np.ones(7)}, ValueError, "sample_weight has negative entries"),
+        ({"sample_weight": np.full(7, np.nan)}, ValueError, r"sample_weight\[0\] is nan"),
+        ({"class_weight": "equal"}, ValueError, "class_weight is 'equal'"),
+        ({"class_weight": [1, 2, 3]}, TypeError, "expected 'balanced' or a dict"),
+        ({"class_weight": {0: 1, 2: 1}}, ValueError, "class_weight has no entry for class 1"),
+        ({"class_weight": {0: 1, 1: -1, 2: 1}}, ValueError, r"class_weight\[1\] is -1"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(weights, error, message):
+    net, X = classifier()
+    before = {name: value.copy() for name, value in net.parameters.items()}
+    with pytest.raises(error, match=message):
+        net.fit(X, CLASSES, **weights)
+    assert_same_bits(net.parameters, before)
+
+
+# --- dropout and clipping -------------------------------------------------------------------------
+
+
+def fitted(**options):
+    net = tanh_network()
+    net.fit(*problem(net), epochs=3, learning_rate=0.5, **options)
+    return net.parameters
+
+
+def test_dropout_of_each_layer():
+    assert_same_bits(fitted(dropout=0.3), fitted(dropout=[0.3, 0.3]))
+    assert_same_bits(fitted(dropout=0), fitted())
+    different = fitted(dropout=[0.3, 0])
+    for other in (fitted(dropout=0.3), fitted(dropout=[0, 0.3]), fitted()):
+        assert (different["W1"] != other["W1"]).any()
+    with pytest.raises(ValueError, match=r"dropout has 3 entries, .* each of the 2 hidden"):
+        fitted(dropout=(0.1, 0.2, 0.3))
+
+
+def test_a_clipped_step_is_as_long_as_it_may_be():
+    net = tanh_network()
+    before = np.concatenate([value.ravel() for value in net.parameters.values()])
+    net.fit(*problem(net), learning_rate=0.5, clip_norm=1e-3)
+    moved = np.concatenate([value.ravel() for value in net.parameters.values()]) - before
+    assert np.linalg.norm(moved) == pytest.approx(0.5e-3, rel=1e-5)
+    assert_same_bits(fitted(clip_norm=1e6), fitted())  # shorter than that: as it is
+
+
+# --- checkpoints ----------------------------------------------------------------------------------
+
+SETTINGS = {
+    "plain": {},
+    "batches": {"batch_size": 4, "optimizer": "adam", "dropout": 0.2, "schedule": "cosine"},
+    "validation": {"learning_rate": 0.5, "early_stopping": 50, "schedule": "reduce_on_plateau"},
+}
+
+
+def train(path, *, epochs=8, every=1, stop=None, **settings):
+    """Parameters and history of a training, which Ctrl-C ends after epoch ``stop``."""
+    net = tanh_network()
+    X, Y = problem(net)
+    if "early_stopping" in settings:
+        settings["validation_data"] = (X[:, :5], 1 - Y[:, :5])
+    callbacks = [] if stop is None else [raise_at(stop, KeyboardInterrupt())]
+    checkpoint = None if path is None else Checkpoint(path, every_epochs=every)
+    try:
+        net.fit(X, Y, epochs=epochs, checkpoint=checkpoint, callbacks=callbacks, **settings)
+    except KeyboardInterrupt:
+        assert stop is not None
+    return net.parameters, net.history
+
+
+CURVES = ("cost", "validation_cost", "validation_metric", "learning_rate", "best_epoch")
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_a_killed_training_goes_on_to_the_same_bits(settings, tmp_path):
+    """Two epochs are lost with the process, and are the same when they come again."""
+    expected, history = train(None, **SETTINGS[settings])
+    train(tmp_path / "c.npz", every=3, stop=4, **SETTINGS[settings])
+    header, arrays = storage.load_arrays(tmp_path / "c.npz", kind="checkpoint")
+    assert len(arrays["cost"]) == 3 and header["stopped_early"] is False
+    parameters, whole = train(tmp_path / "c.npz", every=3, **SETTINGS[settings])
+    assert_same_bits(parameters, expected)
+    for name in CURVES:
+        assert getattr(whole, name) == getattr(history, name)
+    again, same = train(tmp_path / "c.npz", **SETTINGS[settings])  # which has ended already
+    assert_same_bits(again, expected)
+    assert same.cost == history.cost
+
+
+def test_a_training_that_has_stopped_early_stays_stopped(tmp_path):
+    settings = {"learning_rate": 4.0, "early_stopping": 1}
+    parameters, history = train(tmp_path / "c.npz", epochs=30, **settings)
+    assert history.stopped_early and history.epochs < 30
+    again, same = train(tmp_path / "c.npz", epochs=30, **settings)
+    assert same.stopped_early and same.cost == history.cost
+    assert_same_bits(again, parameters)
+
+
+def test_time_is_a_reason_to_save(tmp_path):
+    net = tanh_network()
+    sizes = []
+    often = Checkpoint(tmp_path / "c.npz", every_seconds=0)
+
+    def look(history):
+        if (tmp_path / "c.npz").exists():
+            sizes.append(len(storage.load_arrays(often.path, kind="checkpoint")[1]["cost"]))
+
+    net.fit(*problem(net), epochs=4, checkpoint=often, callbacks=[look])
+    assert sizes == [1, 2, 3]
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path):
+    train(tmp_path / "c.npz")
+    with pytest.raises(storage.FileFormatError, match="another network or other arguments of fit"):
+        train(tmp_path / "c.npz", dropout=0.5)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda header, arrays: header.pop("step"),
+        lambda header, arrays: header.update(step=-1),
+        lambda header, arrays: arrays.pop("state"),
+        lambda header, arrays: arrays.update(parameters=arrays["parameters"][:-1]),
+        lambda header, arrays: arrays.update(parameters=arrays["parameters"].astype("f4")),
+    ],
+)
+def test_a_checkpoint_that_lacks_something_is_refused(damage, tmp_path):
+    train(tmp_path / "c.npz")
+    header, arrays = storage.load_arrays(tmp_path / "c.npz", kind="checkpoint")
+    header, arrays = dict(header), dict(arrays)
+    damage(header, arrays)
+    storage.save_arrays(tmp_path / "c.npz", header, arrays, kind="checkpoint")
+    with pytest.raises(storage.FileFormatError, match="cannot continue from it"):
+        train(tmp_path / "c.npz")
