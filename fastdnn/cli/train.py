@@ -35,6 +35,7 @@ examples:
 
 Features are standardised unless all numbers lie within -1 ... 1; pixels of uint8 are divided by
 255. The model file remembers this and the names of the classes, for predict and evaluate.
+Large .npy and HDF5 files are read block by block, and need not fit into memory.
 """
 
 
@@ -204,11 +205,11 @@ def run(options: argparse.Namespace) -> int:
     more = f", compiling {late.seconds:.1f} s more" if late.seconds else ""
     seconds = history.seconds - late.seconds
     say(f"training took {seconds:.2f} s for {history.epochs} epochs{more}")
+    saved = _save(job, options.out, draws=draws)  # before anything that takes long in a large file
+    say(f"saved {' and '.join(saved)}")
     for what, pair in {"training": job.train, "held out": job.test}.items():
         if pair:
             say(f"{what}: {types.described(job.net.evaluate(*pair))}")
-    saved = _save(job, options.out, draws=draws)
-    say(f"saved {' and '.join(saved)}")
     if completed:
         return 0
     print(
@@ -249,8 +250,9 @@ def _check_places(options: argparse.Namespace) -> bool:
 def _save(job: Job, out: Path, *, draws: bool) -> list[str]:
     """Write the model and the picture; returns the names of the files."""
     job.net.extra = job.recipe.to_json()
-    job.net.n_threads = None  # a matter of this machine, not of the model
+    threads, job.net.n_threads = job.net.n_threads, None  # of this machine, not of the model
     job.net.save(out)
+    job.net.n_threads = threads
     history = job.net.history
     if not draws or history is None or not history.cost:
         return [str(out)]
