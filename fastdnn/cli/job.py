@@ -19,6 +19,8 @@ from .options import UsageError
 from .recipe import Examples, Recipe, n_classes
 
 PATIENCE = 5  # default of --early-stopping
+BATCH, FEWEST_STEPS = 128, 10  # of an epoch: fifty steps in all would not learn the iris
+SMALLEST_BATCH = 8
 WARM_UP_BATCHES = 8
 
 Pair = tuple[Examples, NDArray[Any]]  # X (n_x, m), y (m,) or (n_y, m)
@@ -69,7 +71,7 @@ class Job:
         patience = PATIENCE if options.early_stopping is None else options.early_stopping
         settings = {
             "epochs": options.epochs,
-            "batch_size": options.batch_size,
+            "batch_size": options.batch_size or _batch_size(X.shape[1]),
             "optimizer": options.optimizer,
             "learning_rate": options.learning_rate,
             "weight_decay": options.weight_decay,
@@ -163,6 +165,10 @@ def outputs(
     if np.isin(y, (0, 1)).all():
         found = "softmax" if (y.sum(axis=0) == 1).all() else "sigmoid"
     return len(y), wanted or found
+
+
+def _batch_size(examples: int) -> int:
+    return min(BATCH, max(SMALLEST_BATCH, examples // FEWEST_STEPS))
 
 
 def _read_if_small(X: Examples, dtype: np.dtype[Any]) -> Examples:

@@ -280,7 +280,7 @@ def _labels_beside(path: Path) -> Path:
     for candidate in candidates:
         if candidate.exists():
             return candidate
-    raise ValueError(f"{path} holds examples only; say target='file of the labels.npy'")
+    raise ValueError(f"{path} holds examples only: give the .npy file of the labels as target")
 
 
 def _load_npz(
