@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import checks
-from .data import Source, block_ranges, prefetch
+from .data import Source, block_ranges, prefetch, whole_blocks
+from .data.sources import BLOCK_BYTES
 from .engine import Matrix
+
+Given: TypeAlias = Matrix | Source  # checked examples: in memory, or to be read
 
 # Examples in columns are copied once into rows before shuffled mini-batches are gathered from them,
 # if the copy is not larger than this: a column's elements lie a whole row apart.
 ROW_COPY_BYTES = 48 * 1024 * 1024
-
-# Size of a block read from a file; two are in memory at a time.
-BLOCK_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,17 @@ class Shuffler:
     def permutation(self, m: int) -> NDArray[np.int64]:
         """The numbers from 0 to m - 1 in a new order."""
         raise NotImplementedError
+
+
+def drawing_from(
+    rng: np.random.Generator, shuffle: bool | Shuffler, *, saved: bool
+) -> np.random.Generator | Shuffler | None:
+    """What draws the order of the examples, if anything does."""
+    if not isinstance(shuffle, Shuffler):
+        return rng if shuffle else None
+    if saved:
+        raise TypeError("checkpoint cannot save the state of shuffle, expected True or False")
+    return shuffle
 
 
 class Examples(Protocol):
@@ -109,8 +120,23 @@ class Streamed:
                 yield Block(X, Y, weights, order)
 
 
+def check_source(name: str, source: Source, n_x: int) -> Source:
+    """A source of examples of ``n_x`` features."""
+    if source.shape[0] != n_x:
+        raise ValueError(f"{name} is a source of shape {source.shape}, expected ({n_x}, m)")
+    return source
+
+
+def in_blocks(
+    forward: Callable[[Matrix], NDArray[Any]], source: Source, dtype: Any
+) -> NDArray[Any]:
+    """What ``forward`` gives for the examples of a source (n_y, m), read block by block."""
+    blocks = whole_blocks(source, dtype=dtype)
+    return np.concatenate([forward(Matrix.of(rows.T, dtype)) for rows in blocks], axis=1)
+
+
 def all_examples(
-    X: Matrix | Source, Y: Matrix, weights: NDArray[Any] | None, batch_size: int | None, dtype: Any
+    X: Given, Y: Matrix, weights: NDArray[Any] | None, batch_size: int | None, dtype: Any
 ) -> tuple[Examples, int]:
     """The examples of a training, and the number of them in a step.
 

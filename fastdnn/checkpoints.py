@@ -113,23 +113,34 @@ class Saver:
         return True
 
     def _apply(self, training: Training, header: dict[str, Any], arrays: dict[str, Any]) -> None:
-        state = training.state
-        for name, target in (("parameters", training.engine.buffer), ("state", state.values)):
+        """Take the file over; raises before anything of the network has changed."""
+        state, best, history = training.state, training.best, training.history
+        targets = {"parameters": training.engine.buffer, "state": state.values}
+        if best is not None and header["best_cost"] is not None:
+            targets["best"] = best.buffer
+            checks.real_number("best_cost", header["best_cost"])
+        for name, target in targets.items():
             if arrays[name].shape != target.shape or arrays[name].dtype != target.dtype:
                 raise ValueError(f"{name} has shape {arrays[name].shape}, expected {target.shape}")
+        epochs = arrays["cost"].size
+        for name in _CURVES:
+            if arrays[name].ndim != 1 or arrays[name].size > epochs:
+                raise ValueError(f"{name} has shape {arrays[name].shape}, expected ({epochs},)")
+        step = checks.whole_number("step", header["step"], at_least=0)
+        best_epoch = header["best_epoch"]
+        if best_epoch is not None:
+            checks.whole_number("best_epoch", best_epoch, at_least=0)
+        stopped_early = bool(header["stopped_early"])
         training.rate.restore(header["rate"])
         if isinstance(training.rng, np.random.Generator):
             training.rng.bit_generator.state = header["rng"]
-        training.engine.buffer[:] = arrays["parameters"]
-        state.values[:] = arrays["state"]
-        state.step = checks.whole_number("step", header["step"], at_least=0)
-        history = training.history
+        for name, target in targets.items():
+            target[:] = arrays[name]
+        if best is not None and "best" in targets:
+            best.keep(header["best_cost"], arrays["best"])
         for name in _CURVES:
             getattr(history, name)[:] = arrays[name].tolist()
-        history.best_epoch = header["best_epoch"]
-        history.stopped_early = bool(header["stopped_early"])
-        if training.best is not None and header["best_cost"] is not None:
-            training.best.keep(header["best_cost"], arrays["best"])
+        state.step, history.best_epoch, history.stopped_early = step, best_epoch, stopped_early
 
 
 _CURVES = ("cost", "validation_cost", "validation_metric", "learning_rate")

@@ -80,6 +80,7 @@ class _Workspace:
     block_squares: NDArray[np.float64]
     progress: NDArray[np.int64]
     dropout: tuple[float, ...] = ()
+    holder: object = None  # whose examples of all columns lie packed in it
 
     def set_dropout(self, rates: tuple[float, ...]) -> None:
         """Write the rates of the hidden layers into the plan, if they are new."""
@@ -199,6 +200,7 @@ class Engine:
         first_step: int = 0,
         n_threads: int | None = None,
         costs: NDArray[np.float64] | None = None,
+        holder: object = None,
     ) -> tuple[int, NDArray[np.float64]]:
         """Train ``len(starts)`` steps of ``examples`` examples each in one compiled call.
 
@@ -206,7 +208,9 @@ class Engine:
         -1 keeps the examples of the step before. ``weights`` holds a factor for each column of X;
         ``first_step`` numbers the steps for the dropout masks. Returns the number of steps
         completed and the cost of each; fewer than asked for means the training diverged. Given
-        ``costs`` hold them even where an interrupt comes before they could be returned.
+        ``costs`` hold them even where an interrupt comes before they could be returned. A
+        ``holder`` takes all columns of the same X and Y in each of its calls: from the second on
+        they need not be packed, unless somebody else has used the workspace since.
         """
         with self._lock:
             space = self._workspace(
@@ -221,6 +225,9 @@ class Engine:
             shape[tables.SEED], shape[tables.FIRST_STEP] = regularisation.seed, first_step
             space.set_dropout(regularisation.dropout)
             costs = np.zeros(len(starts)) if costs is None else costs
+            if holder is not None and space.holder is holder:
+                starts = np.full_like(starts, -1)
+            space.holder = None  # until the call has packed them
             team = dispatch.best_team(
                 space.plan.multiply_adds, repeats=len(starts), limit=n_threads
             )
@@ -237,6 +244,7 @@ class Engine:
                 weights,
                 regularisation,
             )
+            space.holder = holder
         return done, costs
 
     def descend(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import checks, storage
-from .batches import Examples, Shuffler, all_examples
+from .batches import (
+    Examples,
+    Given,
+    Shuffler,
+    all_examples,
+    check_source,
+    drawing_from,
+    in_blocks,
+)
 from .checkpoints import Checkpoint
 from .data import Source
 from .engine import CLIPPING_STATES, FEW_EXAMPLES, Engine, Matrix
@@ -143,6 +152,17 @@ class DNN:
         )
         return Matrix.of(array, self.dtype)
 
+    def _given(self, X: ArrayLike | Source, name: str = "X", threads: int | None = None) -> Given:
+        """The checked examples of an array or a source."""
+        if isinstance(X, np.ndarray) or not isinstance(X, Source):
+            return self._examples(X, name, threads)
+        return check_source(name, X, self.layer_dims[0])
+
+    def _outputs(self, X: Given, n_threads: int | None) -> NDArray[Any]:
+        """AL (n_y, m)."""
+        forward = partial(self._engine.forward, n_threads=n_threads)
+        return forward(X) if isinstance(X, Matrix) else in_blocks(forward, X, self.dtype)
+
     def _targets(self, Y: ArrayLike, m: int, name: str = "Y") -> Matrix:
         array = checks.labels(Y, self.layer_dims[-1], m, self.loss, self.dtype, name=name)
         return Matrix.of(array, self.dtype)
@@ -165,7 +185,7 @@ class DNN:
         sample_weight: ArrayLike | None = None,
         class_weight: str | dict[int, float] | None = None,
         shuffle: bool | Shuffler = True,
-        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        validation_data: tuple[ArrayLike | Source, ArrayLike] | None = None,
         early_stopping: int | None = None,
         checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
         callbacks: Sequence[Callback] = (),
@@ -207,9 +227,9 @@ class DNN:
             A new order of the examples every epoch (mini-batches only). The estimators pass a
             `fastdnn.batches.Shuffler`, which draws as scikit-learn does.
         validation_data : tuple (X, Y), optional
-            Scored after every epoch; the parameters with the lowest cost on it are in place
-            afterwards, however the training ended. That cost is not weighted: sample_weight and
-            class_weight concern the examples of X only.
+            X may be a source. Scored after every epoch; the parameters with the lowest cost on
+            it are in place afterwards, however the training ended. That cost is not weighted:
+            sample_weight and class_weight concern the examples of X only.
         early_stopping : int, optional
             Stop after so many epochs without a lower validation cost.
         checkpoint : path or Checkpoint, optional
@@ -258,7 +278,7 @@ class DNN:
         }
         watchers = check_callbacks(callbacks)
         saving = Checkpoint.of(checkpoint, identity)
-        shuffler = self._shuffler(shuffle, saving)
+        shuffler = drawing_from(self._rng, shuffle, saved=saving is not None)
         chosen.coefficients(1, 1, chosen.base_learning_rate, self.dtype)  # does the rate fit?
         # Nothing above changed the network: a refused call leaves it as it was.
         n_states = CLIPPING_STATES if clip_norm is not None else chosen.n_states
@@ -296,27 +316,10 @@ class DNN:
         n_threads: int | None,
     ) -> tuple[Examples, int]:
         """The checked examples, and the number of them in a step."""
-        given: Source | Matrix = (
-            X if isinstance(X, Source) else self._examples(X, n_threads=n_threads)
-        )
-        n_x, columns = given.shape
-        if n_x != self.layer_dims[0]:
-            raise ValueError(
-                f"X is a source of shape {(n_x, columns)}, expected ({self.layer_dims[0]}, m)"
-            )
-        targets = self._targets(Y, columns)
+        given = self._given(X, threads=n_threads)
+        targets = self._targets(Y, given.shape[1])
         weights = example_weights(sample_weight, class_weight, targets.array(), self.dtype)
         return all_examples(given, targets, weights, batch_size, self.dtype)
-
-    def _shuffler(
-        self, shuffle: bool | Shuffler, checkpoint: Checkpoint | None
-    ) -> np.random.Generator | Shuffler | None:
-        """What draws the order of the examples, if anything does."""
-        if not isinstance(shuffle, Shuffler):
-            return self._rng if shuffle else None
-        if checkpoint is not None:
-            raise TypeError("checkpoint cannot save the state of shuffle, expected True or False")
-        return shuffle
 
     def _threads(self, n_threads: int | None) -> int | None:
         given = checks.n_threads(n_threads)
@@ -324,7 +327,7 @@ class DNN:
 
     def _validation(
         self,
-        data: tuple[ArrayLike, ArrayLike] | None,
+        data: tuple[ArrayLike | Source, ArrayLike] | None,
         patience: int | None,
         n_threads: int | None,
     ) -> Validation | None:
@@ -334,19 +337,18 @@ class DNN:
             return None
         if not isinstance(data, tuple | list) or len(data) != 2:  # type: ignore[redundant-expr]
             raise TypeError(f"validation_data is {data!r:.60}, expected a pair (X, Y)")
-        X = self._examples(data[0], "validation_data[0]", n_threads)
+        X = self._given(data[0], "validation_data[0]", n_threads)
         Y = checks.labels(
-            data[1], self.layer_dims[-1], X.columns, self.loss, self.dtype,
+            data[1], self.layer_dims[-1], X.shape[1], self.loss, self.dtype,
             name="validation_data[1]",
         )  # fmt: skip
         if patience is not None:
             patience = checks.whole_number("early_stopping", patience)
         return Validation(lambda: self._scores(X, Y, n_threads), patience)
 
-    def _scores(self, X: Matrix, Y: NDArray[Any], n_threads: int | None) -> tuple[float, float]:
+    def _scores(self, X: Given, Y: NDArray[Any], n_threads: int | None) -> tuple[float, float]:
         """Cost and metric on checked examples and targets."""
-        AL = self._engine.forward(X, n_threads=n_threads)
-        return cost_and_metric(AL, Y, self.loss)
+        return cost_and_metric(self._outputs(X, n_threads), Y, self.loss)
 
     def train_step(self, X: ArrayLike, Y: ArrayLike, *, learning_rate: float = 0.01) -> float:
         """One step of gradient descent on all columns of X; returns the cost before it.
@@ -369,8 +371,8 @@ class DNN:
 
     # --- inference --------------------------------------------------------------------------
 
-    def forward(self, X: ArrayLike) -> NDArray[Any]:
-        """The network's output AL (n_y, m) for the columns of X."""
+    def forward(self, X: ArrayLike | Source) -> NDArray[Any]:
+        """The network's output AL (n_y, m) for the columns of X, an array or a source."""
         if (
             type(X) is np.ndarray
             and X.dtype == self.dtype
@@ -382,19 +384,19 @@ class DNN:
             AL = self._engine.forward_few(X)
             if AL is not None:
                 return AL
-        return self._engine.forward(self._examples(X), n_threads=self.n_threads)
+        return self._outputs(self._given(X), self.n_threads)
 
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
+    def predict(self, X: ArrayLike | Source) -> NDArray[Any]:
         """Labels (m,): AL > 0.5 for one sigmoid, (n_y, m) for several, the argmax for softmax.
 
         A network with another output returns AL itself.
         """
         return decide(self.forward(X), self.output_activation)
 
-    def evaluate(self, X: ArrayLike, Y: ArrayLike) -> dict[str, float]:
+    def evaluate(self, X: ArrayLike | Source, Y: ArrayLike) -> dict[str, float]:
         """Cost, and accuracy (classification) or the R2 score (mse)."""
-        examples = self._examples(X)
-        m = examples.columns
+        examples = self._given(X)
+        m = examples.shape[1]
         targets = checks.labels(Y, self.layer_dims[-1], m, self.loss, self.dtype)
         cost, metric = self._scores(examples, targets, self.n_threads)
         return {"cost": cost, "r2" if self.loss == "mse" else "accuracy": metric}

@@ -75,6 +75,7 @@ class Training:
     verbose: int = 0
     history: History = field(default_factory=History)
     best: Best | None = None
+    _holder: object = field(default_factory=object)
     _seconds_per_step: float = 0.0
     _table: NDArray[Any] = field(default_factory=lambda: np.zeros((0, 0)))
     _table_start: int = 0
@@ -193,6 +194,7 @@ class Training:
                 block.X, block.Y, starts, coefficients, self.optimizer.code, state.values, examples,
                 order=block.order, weights=block.weights, regularisation=self.regularisation,
                 first_step=state.step, n_threads=self.n_threads, costs=costs,
+                holder=self._holder if self._whole and not self.callbacks else None,
             )  # fmt: skip
         except KeyboardInterrupt:  # it comes when the call is over, and its steps are done
             self._note(costs[np.isfinite(costs)], rate)

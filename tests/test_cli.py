@@ -20,6 +20,7 @@ from fastdnn.cli import job
 from fastdnn.cli.compiling import CompileClock
 from fastdnn.engine import Engine
 from fastdnn.kernels import jit
+from fastdnn.storage import arrayfile
 
 pytestmark = [pytest.mark.extras, pytest.mark.usefixtures("one_thread")]
 
@@ -72,7 +73,9 @@ FAILURES = {
     "no such column": ("train a.csv --target price", "no column 'price'; its columns are x, y"),
     "one class": ("train one.csv", "one has only the class '1', expected at least two"),
     "too few": ("train a.csv --validation 0.01", "--validation 0.01: test_fraction 0.01 of"),
-    "no folder": ("train a.csv --out no/m.npz", "no/m.npz: the folder no does not exist"),
+    "no folder": ("train a.csv --out no/m.npz", "no/m.npz: the folder"),
+    "no folder of checkpoints": ("train a.csv --checkpoint no/c.npz", "no/c.npz: the folder"),
+    "no folder of pictures": ("profile --plot no/a.png", "no/a.png: the folder"),
     "not a model": ("predict a.csv a.csv", "a.csv: not a fastdnn file"),
     "no model": ("evaluate no.npz a.csv", "no.npz"),
     "other features": ("predict net.npz wide.csv", "wide.csv has 5 features an example, the model"),
@@ -88,6 +91,18 @@ def files(tmp_path):
     write_csv(tmp_path / "wide.csv", {f"x{i}": [1.0, 2, 3, 4] for i in range(5)})
     (tmp_path / "a.xls").write_text("?")
     fastdnn.DNN([2, 3, 1]).save(tmp_path / "net.npz")
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_the_training(run, tmp_path, monkeypatch):
+    small_npz(tmp_path / "a.npz")
+
+    def denied(name, mode):
+        raise PermissionError(13, "Permission denied", name)
+
+    monkeypatch.setattr(arrayfile, "open", denied, raising=False)
+    result = run("train", "a.npz", "--out", "m.npz")
+    assert (result.status, result.out) == (1, "")
+    assert result.err == "fastdnn train: error: m.npz cannot be written: Permission denied\n"
 
 
 @pytest.mark.usefixtures("files")
@@ -106,7 +121,8 @@ MISUSES = {
     "unknown command": ("fly", "invalid choice: 'fly'"),
     "no data": ("train", "required: data"),
     "epochs": ("train a.csv --epochs 0", "epochs is 0, expected a whole number >= 1"),
-    "layers": ("train a.csv --layers 4,x", "--layers"),
+    "layers": ("train a.csv --layers 4,x", "argument --layers: 'x' is not a number"),
+    "batch": ("profile --batch 0", "--batch is 0, expected a whole number >= 1"),
     "share": ("train a.csv --test 1", "test is 1, expected"),
     "rate": ("train a.csv --learning-rate -1", "learning-rate is -1, expected"),
     "activation": ("train a.csv --hidden softmax", "invalid choice: 'softmax'"),

@@ -166,3 +166,11 @@ def test_without_hidden_layers(run, tmp_path):
     small_npz(tmp_path / "a.npz")
     run(*quickly("a.npz"), "--layers", "none")
     assert fastdnn.DNN.load(tmp_path / "model.npz").layer_dims == (4, 1)
+
+
+def test_few_examples_get_small_batches(run, tmp_path, iris):
+    """50 steps in all, as with batches of 128, would label less than half of them."""
+    columns = {f"x{i}": iris[0][:, i] for i in range(4)}
+    write_csv(tmp_path / "iris.csv", columns, species=iris[1])
+    result = run("train", "iris.csv", "--target", "species", "--layers", "16", "--no-plot")
+    assert accuracy(result.out) > 0.85

@@ -124,7 +124,7 @@ def test_datasets_in_groups_of_an_hdf5_file(tmp_path):
 
 def test_labels_beside_a_npy_file(tmp_path):
     np.save(tmp_path / "X_train.npy", ROWS)
-    with pytest.raises(ValueError, match=r"X_train.npy holds examples only; say target="):
+    with pytest.raises(ValueError, match=r"X_train.npy holds examples only: give"):
         data.load_dataset(tmp_path / "X_train.npy")
     np.save(tmp_path / "Y_train.npy", CLASSES)
     np.testing.assert_array_equal(data.load_dataset(tmp_path / "X_train.npy").y, CLASSES)

@@ -229,3 +229,48 @@ class TestVerbose:
     def test_changes_no_result(self, verbose, capfd):
         assert self.fit(epochs=20, verbose=verbose).cost == self.fit(epochs=20).cost
         assert capfd.readouterr().err
+
+
+class TestExamplesThatStayPacked:
+    """Calls of one training pack the full batch once, unless that would be seen."""
+
+    @pytest.fixture(autouse=True)
+    def one_step_a_call(self, monkeypatch):
+        monkeypatch.setattr(training, "CALL_SECONDS", 0.0)
+
+    def packed(self, monkeypatch, **options):
+        """Which of 4 steps packed their examples, and the parameters afterwards."""
+        net, seen = tanh_network(), []
+        X, Y = problem(net)
+        launch = engine.Engine._launch
+
+        def spy(self, space, team, X, Y, starts, *args):
+            seen.extend(starts.tolist())
+            return launch(self, space, team, X, Y, starts, *args)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(engine.Engine, "_launch", spy)
+            net.fit(X, Y, epochs=4, **options)
+        return seen, net.parameters
+
+    def test_in_calls_that_follow_each_other(self, monkeypatch):
+        assert self.packed(monkeypatch)[0] == [0, -1, -1, -1]
+
+    def test_not_where_a_callback_may_change_them(self, monkeypatch):
+        assert self.packed(monkeypatch, callbacks=[lambda history: True])[0] == [0] * 4
+
+    def test_not_after_somebody_else_used_the_workspace(self, monkeypatch):
+        _, expected = self.packed(monkeypatch)
+        steps, calls = engine.Engine.steps, []
+
+        def disturbed(self, X, *args, **kwargs):
+            calls.append(X)
+            if kwargs.get("holder") is not None and len(calls) == 3:
+                twin = X.array() + 1
+                self.gradients(engine.Matrix.of(twin, twin.dtype), *args[:1])
+            return steps(self, X, *args, **kwargs)
+
+        monkeypatch.setattr(engine.Engine, "steps", disturbed)
+        seen, found = self.packed(monkeypatch)
+        assert seen == [0, -1, 0, 0, -1]  # the third is the other's
+        assert_same_bits(found, expected)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fastdnn import DNN
 from fastdnn.data import Dataset, load_dataset, load_digits_dataset
 
-from .recipe import Recipe
+from .recipe import Examples, Recipe
 
 DIGITS = "digits"
 TABLES = (".csv", ".tsv", ".txt")
@@ -20,15 +20,13 @@ TABLES = (".csv", ".tsv", ".txt")
 def load_labelled(
     name: str, *, target: str | None = None, features: str | None = None, task: Any = "auto"
 ) -> Dataset:
-    """The data set ``digits``, or the file of that name, read into memory."""
+    """The data set ``digits``, or the file of that name; of a large one X is left there."""
     if name == DIGITS and not Path(name).exists():
         return load_digits_dataset()
-    return load_dataset(
-        name, target=_target(name, target), features=features, task=task, lazy=False
-    )
+    return load_dataset(name, target=_target(name, target), features=features, task=task)
 
 
-def load_examples(name: str, net: DNN, recipe: Recipe, features: str | None) -> NDArray[Any]:
+def load_examples(name: str, net: DNN, recipe: Recipe, features: str | None) -> Examples:
     """Examples of shape (n_x, m), from a file that may or may not hold labels too.
 
     Raises
@@ -37,7 +35,7 @@ def load_examples(name: str, net: DNN, recipe: Recipe, features: str | None) -> 
         If the file cannot be read either way, or does not hold n_x features an example.
     """
     if name == DIGITS and not Path(name).exists():
-        return examples_of(load_digits_dataset())
+        return load_digits_dataset().X
     n_x = net.layer_dims[0]
     # Without labels nothing says which axis counts the examples, but n_x does.
     readings: list[dict[str, Any]] = [{"labelled": False}]
@@ -48,7 +46,7 @@ def load_examples(name: str, net: DNN, recipe: Recipe, features: str | None) -> 
     problem: Exception | None = None
     for reading in readings:
         try:
-            X = examples_of(load_dataset(name, features=features, lazy=False, **reading))
+            X = load_dataset(name, features=features, **reading).X
         except ValueError as error:
             problem = problem or error
             continue
@@ -97,12 +95,6 @@ def labels_of(dataset: Dataset) -> NDArray[Any]:
     """The labels, which a file read with labels has."""
     assert dataset.y is not None
     return dataset.y
-
-
-def examples_of(dataset: Dataset) -> NDArray[Any]:
-    """The examples of a data set that was read into memory."""
-    assert isinstance(dataset.X, np.ndarray)
-    return dataset.X
 
 
 def _target(name: str, target: str | None) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -11,16 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdnn import DNN, DivergenceError
-from fastdnn.data import Dataset, train_test_split
+from fastdnn.data import Dataset, loading, train_test_split, whole_blocks
 
-from .inputs import examples_of, labels_of
+from .inputs import labels_of
 from .options import UsageError
-from .recipe import Recipe, n_classes
+from .recipe import Examples, Recipe, n_classes
 
 PATIENCE = 5  # default of --early-stopping
+BATCH, FEWEST_STEPS = 128, 10  # of an epoch: fifty steps in all would not learn the iris
+SMALLEST_BATCH = 8
 WARM_UP_BATCHES = 8
 
-Pair = tuple[NDArray[Any], NDArray[Any]]  # X (n_x, m), y (m,) or (n_y, m)
+Pair = tuple[Examples, NDArray[Any]]  # X (n_x, m), y (m,) or (n_y, m)
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Job:
     @classmethod
     def of(cls, options: argparse.Namespace, dataset: Dataset) -> Job:
         """Split and scale a data set, and build the network that suits it."""
-        X, y = examples_of(dataset), labels_of(dataset)
+        X, y = dataset.X, labels_of(dataset)
         n_y, output = outputs(options.output, dataset.name, y, dataset.class_names)
         validation = test = None
         if options.test:
@@ -68,7 +71,7 @@ class Job:
         patience = PATIENCE if options.early_stopping is None else options.early_stopping
         settings = {
             "epochs": options.epochs,
-            "batch_size": options.batch_size,
+            "batch_size": options.batch_size or _batch_size(X.shape[1]),
             "optimizer": options.optimizer,
             "learning_rate": options.learning_rate,
             "weight_decay": options.weight_decay,
@@ -80,22 +83,29 @@ class Job:
             pair and (recipe.apply(pair[0], net.dtype), pair[1])
             for pair in ((X, y), validation, test)
         ]
-        assert pairs[0] is not None
-        return cls(net, recipe, mean, scale, pairs[0], pairs[1], pairs[2], settings)
+        train, validation, test = pairs
+        assert train is not None
+        if validation:  # it is scored after every epoch
+            validation = _read_if_small(validation[0], net.dtype), validation[1]
+        return cls(net, recipe, mean, scale, train, validation, test, settings)
 
     def warm_up(self) -> None:
         """Train a copy on a few batches, so that the kernels are compiled and loaded."""
         X, y = self.train
         m, batch = X.shape[1], self.settings["batch_size"]
-        few = slice(min(m, WARM_UP_BATCHES * batch + m % batch))  # the last batch is a smaller one
+        few = min(m, WARM_UP_BATCHES * batch + m % batch)  # the last batch is a smaller one
+        validation = self.validation
+        if validation and not isinstance(validation[0], np.ndarray):
+            validation = _first(few, *validation)
+        net = DNN(**self.net.config())
         with suppress(DivergenceError):  # to be reported by the training itself
-            self._fit(DNN(**self.net.config()), (X[:, few], y[..., few]), epochs=1, checkpoint=None)
+            self._fit(net, _first(few, X, y), validation, epochs=1, checkpoint=None)
 
     def fit(self, verbose: int) -> bool:
         """Train; returns False if Ctrl-C ended it. The network gives y in its own unit then."""
         completed = True
         try:
-            self._fit(self.net, self.train, verbose=verbose)
+            self._fit(self.net, self.train, self.validation, verbose=verbose)
         except KeyboardInterrupt:
             completed = False
         last = len(self.net.layer_dims) - 1
@@ -104,10 +114,10 @@ class Job:
         b[...] = b * self.target_scale + self.target_mean
         return completed
 
-    def _fit(self, net: DNN, train: Pair, **settings: Any) -> None:
-        validation = self.validation and (self.validation[0], self._targets(self.validation[1]))
+    def _fit(self, net: DNN, train: Pair, validation: Pair | None, **settings: Any) -> None:
+        held = validation and (validation[0], self._targets(validation[1]))
         net.fit(
-            train[0], self._targets(train[1]), validation_data=validation,
+            train[0], self._targets(train[1]), validation_data=held,
             **{**self.settings, **settings},
         )  # fmt: skip
 
@@ -157,9 +167,25 @@ def outputs(
     return len(y), wanted or found
 
 
+def _batch_size(examples: int) -> int:
+    return min(BATCH, max(SMALLEST_BATCH, examples // FEWEST_STEPS))
+
+
+def _read_if_small(X: Examples, dtype: np.dtype[Any]) -> Examples:
+    if isinstance(X, np.ndarray) or math.prod(X.shape) * dtype.itemsize >= loading.LAZY_BYTES:
+        return X
+    return np.concatenate([rows.T for rows in whole_blocks(X, dtype=dtype)], axis=1)
+
+
+def _first(count: int, X: Examples, y: NDArray[Any]) -> Pair:
+    """The first examples, of a source read into memory."""
+    m = min(count, X.shape[1])
+    return (X[:, :m] if isinstance(X, np.ndarray) else X.read(0, m).T), y[..., :m]
+
+
 def _hold_out(
-    option: str, X: NDArray[Any], y: NDArray[Any], share: float, seed: int
-) -> tuple[NDArray[Any], NDArray[Any], Pair]:
+    option: str, X: Examples, y: NDArray[Any], share: float, seed: int
+) -> tuple[Examples, NDArray[Any], Pair]:
     """X and y without a share of the examples, and that share; of each class alike."""
     stratify = y.ndim == 1 and y.dtype.kind == "i"
     try:

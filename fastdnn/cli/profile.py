@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from fastdnn import profiling
+from fastdnn.storage import check_writable
 
 from . import options as types
 
@@ -31,4 +32,12 @@ def add(commands: Any) -> argparse.ArgumentParser:
     return parser
 
 
-run = profiling.main
+def run(options: argparse.Namespace) -> int:
+    """Check what the whole run would be for nothing with, then profile."""
+    for name in ("batch", "repeats", "threads"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise types.UsageError(f"--{name} is {value}, expected a whole number >= 1")
+    for path in filter(None, (options.json, options.plot)):
+        check_writable(path)
+    return profiling.main(options)

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdnn import DNN
+from fastdnn.data import ArraySource, Source, natural_dtype, to_float, whole_blocks
 from fastdnn.storage import FileFormatError
 
 SCALINGS = ("auto", "standard", "none")
 
-# Examples a pass over the data converts at once, so that float64 is never needed for all of them.
-_BLOCK_EXAMPLES = 4096
+# Numbers that are scaled at once: float64 is never needed for all, and they stay in the cache.
+_BLOCK_NUMBERS = 2**15
+
+Examples: TypeAlias = "NDArray[Any] | Source"
+Scaling: TypeAlias = "tuple[NDArray[np.float64], NDArray[np.float64]]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,39 +44,39 @@ class Recipe:
 
     class_names: tuple[str, ...] = ()
     target: str | None = None
-    scaling: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+    scaling: Scaling | None = None
     limits: tuple[float, float] | None = None
 
     @classmethod
     def fitted(
-        cls, X: NDArray[Any], scaling: str, *, class_names: tuple[str, ...], target: str | None
+        cls, X: Examples, scaling: str, *, class_names: tuple[str, ...], target: str | None
     ) -> Recipe:
         """The recipe for training data X (n_x, m).
 
         ``auto`` standardises the features unless all of them lie within -1 ... 1, as pixels do.
         """
-        limits = float(X.min()), float(X.max())
+        found = Moments.of(X)
+        limits = found.low, found.high
         small = limits[0] >= -1 and limits[1] <= 1
         if scaling == "none" or (scaling == "auto" and small):
             return cls(class_names, target, None, limits)
-        mean = X.mean(axis=1, keepdims=True, dtype=np.float64)
-        scale = X.std(axis=1, keepdims=True, dtype=np.float64)
+        mean, scale = found.mean[:, None], np.sqrt(found.squares / found.count)[:, None]
         # A feature that never varies differs from its mean by rounding errors at most.
         scale[scale <= 1e-7 * np.abs(mean)] = 1.0
         return cls(class_names, target, (mean, scale), limits)
 
-    def apply(self, X: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """The network's input for X (n_x, m): a new array of ``dtype``, an example contiguous."""
+    def apply(self, X: Examples, dtype: np.dtype[Any]) -> Examples:
+        """The network's input for X (n_x, m): of ``dtype``, an example contiguous.
+
+        Of an array a new one; of a source a source, whose blocks are scaled as they are read.
+        """
+        if not isinstance(X, np.ndarray):
+            return ScaledSource(X, self.scaling, dtype)
         if self.scaling is None:
             return np.asarray(X, dtype)
-        mean, scale = self.scaling
-        out = np.empty(X.shape[::-1], dtype).T
-        for start in range(0, X.shape[1], _BLOCK_EXAMPLES):
-            block = slice(start, start + _BLOCK_EXAMPLES)
-            out[:, block] = (X[:, block] - mean) / scale
-        return out
+        return _scaled(X.T, self.scaling, dtype).T
 
-    def warning(self, X: NDArray[Any]) -> str | None:
+    def warning(self, X: Examples) -> str | None:
         """What to say of data that were scaled otherwise than those of the training, if they were.
 
         That is: numbers farther away from the training's than those are from each other.
@@ -81,7 +85,8 @@ class Recipe:
             return None
         low, high = self.limits
         span = high - low
-        found_low, found_high = float(X.min()), float(X.max())
+        found = Moments.of(X)
+        found_low, found_high = found.low, found.high
         if low - span <= found_low and found_high <= high + span:
             return None
         return (
@@ -148,6 +153,84 @@ class Recipe:
         if mean is not None:
             scaling = np.array(mean, np.float64)[:, None], np.array(scale, np.float64)[:, None]
         return cls(tuple(names), target, scaling, limits and (limits[0], limits[1]))
+
+
+@dataclass
+class Moments:
+    """What one pass over examples finds: limits, and of each feature the mean and the squares.
+
+    Blocks are merged as by T. F. Chan, G. H. Golub and R. J. LeVeque, "Updating formulae and a
+    pairwise algorithm for computing sample variances", 1979, so that nothing cancels.
+    """
+
+    count: int
+    low: float
+    high: float
+    mean: NDArray[np.float64]  # (n_x,)
+    squares: NDArray[np.float64]  # (n_x,): sum over examples of (x - mean)^2
+
+    @classmethod
+    def of(cls, X: Examples) -> Moments:
+        """Those of examples X (n_x, m)."""
+        source = ArraySource(X) if isinstance(X, np.ndarray) else X
+        found = cls(0, math.inf, -math.inf, *np.zeros((2, source.shape[0])))
+        for rows in whole_blocks(source, dtype=np.float64):
+            found.add(rows)
+        return found
+
+    def add(self, rows: NDArray[np.float64]) -> None:
+        """Take more examples into account."""
+        self.low, self.high = min(self.low, float(rows.min())), max(self.high, float(rows.max()))
+        mean = rows.mean(axis=0)
+        rows -= mean
+        share = len(rows) / (self.count + len(rows))
+        away = mean - self.mean
+        self.squares += np.square(rows, out=rows).sum(axis=0) + away**2 * (share * self.count)
+        self.mean += away * share
+        self.count += len(rows)
+
+
+class ScaledSource:
+    """A source as the network takes it.
+
+    Parameters
+    ----------
+    source : Source
+    scaling : tuple of two ndarrays of shape (n_x, 1), or None
+    dtype : dtype
+        Of the network.
+    """
+
+    def __init__(self, source: Source, scaling: Scaling | None, dtype: np.dtype[Any]) -> None:
+        self._source, self._scaling, self._dtype = source, scaling, dtype
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n_x, m)."""
+        return self._source.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """That of the network."""
+        return self._dtype
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Examples start ... stop - 1, of shape (stop - start, n_x)."""
+        rows = to_float(self._source.read(start, stop), natural_dtype(self._source.dtype))
+        if self._scaling is None:
+            return rows.astype(self._dtype, copy=False)
+        return _scaled(rows, self._scaling, self._dtype)
+
+
+def _scaled(rows: NDArray[Any], scaling: Scaling, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Examples (m, n_x) as the network takes them, computed in float64."""
+    mean, scale = scaling
+    out = np.empty(rows.shape, dtype)
+    step = max(1, _BLOCK_NUMBERS // rows.shape[1])
+    for start in range(0, len(rows), step):
+        block = slice(start, start + step)
+        out[block] = (rows[block] - mean.T) / scale.T
+    return out
 
 
 def n_classes(net: DNN) -> int:

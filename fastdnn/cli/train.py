@@ -14,12 +14,12 @@ from fastdnn.data.sources import import_extra
 from fastdnn.kernels import jit
 from fastdnn.kernels.activations import ACTIVATIONS
 from fastdnn.optimizers import OPTIMIZERS
-from fastdnn.storage import atomic_write
+from fastdnn.storage import atomic_write, check_writable
 
 from . import options as types
 from .compiling import CompileClock
 from .inputs import load_labelled
-from .job import PATIENCE, Job
+from .job import BATCH, FEWEST_STEPS, PATIENCE, Job
 from .options import INTERRUPTED
 from .recipe import SCALINGS
 
@@ -29,12 +29,13 @@ EXAMPLES = """\
 examples:
   fastdnn train digits
   fastdnn train digits --layers 256 --optimizer momentum --learning-rate 0.05 --epochs 100
-  fastdnn train iris.csv --target species --out iris.npz
+  fastdnn train iris.csv --target species --epochs 200 --out iris.npz
   fastdnn train train_catvnoncat.h5 --layers 20,7,5 --test 0 --epochs 200
   fastdnn train prices.csv --target price --task regression
 
 Features are standardised unless all numbers lie within -1 ... 1; pixels of uint8 are divided by
 255. The model file remembers this and the names of the classes, for predict and evaluate.
+Large .npy and HDF5 files are read block by block, and need not fit into memory.
 """
 
 
@@ -142,9 +143,9 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--batch-size",
         type=types.whole("batch-size"),
-        default=128,
         metavar="N",
-        help="examples of a step (default: %(default)s)",
+        help=f"examples of a step (default: {BATCH}, and {FEWEST_STEPS} steps an epoch where that "
+        "is more)",
     )
     group.add_argument(
         "--test",
@@ -204,11 +205,11 @@ def run(options: argparse.Namespace) -> int:
     more = f", compiling {late.seconds:.1f} s more" if late.seconds else ""
     seconds = history.seconds - late.seconds
     say(f"training took {seconds:.2f} s for {history.epochs} epochs{more}")
+    saved = _save(job, options.out, draws=draws)  # before anything that takes long in a large file
+    say(f"saved {' and '.join(saved)}")
     for what, pair in {"training": job.train, "held out": job.test}.items():
         if pair:
             say(f"{what}: {types.described(job.net.evaluate(*pair))}")
-    saved = _save(job, options.out, draws=draws)
-    say(f"saved {' and '.join(saved)}")
     if completed:
         return 0
     print(
@@ -232,8 +233,6 @@ def _announce(dtype: str) -> None:
 def _check_places(options: argparse.Namespace) -> bool:
     """Find out before the training what would fail after it; returns whether to draw."""
     out: Path = options.out
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"{out}: the folder {out.parent} does not exist")
     if out.suffix == PICTURE or out.is_dir():
         raise types.UsageError(f"--out {out} is not the name of a model file, such as model.npz")
     source = Path(options.data)
@@ -241,6 +240,8 @@ def _check_places(options: argparse.Namespace) -> bool:
         raise types.UsageError(f"--out {out} is the file of the data")
     if options.early_stopping and not options.validation:
         raise types.UsageError("--early-stopping needs --validation above 0")
+    for path in filter(None, (out, options.checkpoint)):
+        check_writable(path)
     if options.plot:
         import_extra("matplotlib", "plot")
     return plotting.available() if options.plot is None else bool(options.plot)
@@ -249,8 +250,9 @@ def _check_places(options: argparse.Namespace) -> bool:
 def _save(job: Job, out: Path, *, draws: bool) -> list[str]:
     """Write the model and the picture; returns the names of the files."""
     job.net.extra = job.recipe.to_json()
-    job.net.n_threads = None  # a matter of this machine, not of the model
+    threads, job.net.n_threads = job.net.n_threads, None  # of this machine, not of the model
     job.net.save(out)
+    job.net.n_threads = threads
     history = job.net.history
     if not draws or history is None or not history.cost:
         return [str(out)]

@@ -22,6 +22,7 @@ from .sources import (
     Source,
     hdf5_dataset,
     import_extra,
+    natural_dtype,
     open_hdf5,
     to_float,
 )
@@ -209,10 +210,7 @@ def _examples(
         lazy = not in_memory and n_x * m * np.dtype(np.float32).itemsize >= LAZY_BYTES
     if lazy:
         return source
-    if dtype is None:
-        small = {np.dtype(np.uint8): np.float32, np.dtype(np.float32): np.float32}
-        dtype = small.get(source.dtype.newbyteorder("="), np.float64)
-    X = to_float(source.read(0, m), dtype).T
+    X = to_float(source.read(0, m), natural_dtype(source.dtype) if dtype is None else dtype).T
     checks.finite(f"{path}: X", X)
     return X
 
@@ -282,7 +280,7 @@ def _labels_beside(path: Path) -> Path:
     for candidate in candidates:
         if candidate.exists():
             return candidate
-    raise ValueError(f"{path} holds examples only; say target='file of the labels.npy'")
+    raise ValueError(f"{path} holds examples only: give the .npy file of the labels as target")
 
 
 def _load_npz(

@@ -6,7 +6,7 @@ import importlib
 import os
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -19,6 +19,12 @@ Layout: TypeAlias = Literal["rows", "columns"]
 
 PIXEL_MAX = 255
 """Arrays of uint8 are images: their values become 0 ... 1."""
+
+SELECTION_BYTES = 4 * 2**20
+"""Read at once where examples are picked out of a file."""
+
+BLOCK_BYTES = 16 * 2**20
+"""Size of a block read from a file, as floats; two are in memory at a time."""
 
 
 @runtime_checkable
@@ -153,6 +159,57 @@ class Hdf5Source:
         return block.reshape(stop - start, n_x)
 
 
+class SelectedSource:
+    """Some of the examples of another source, in the order in which they stand there.
+
+    Parameters
+    ----------
+    source : Source
+    indices : array of int of shape (m,)
+        Which examples; sorted here.
+
+    Examples
+    --------
+    >>> SelectedSource(ArraySource(np.arange(6).reshape(1, 6)), np.array([4, 1, 5])).read(0, 2)
+    array([[1],
+           [4]])
+    """
+
+    def __init__(self, source: Source, indices: NDArray[np.integer[Any]]) -> None:
+        self._source, self._indices = source, np.sort(indices)
+        if isinstance(source, SelectedSource):
+            self._source, self._indices = source._source, source._indices[self._indices]
+
+    def __repr__(self) -> str:
+        return f"SelectedSource({self._source!r}, {len(self._indices)} examples)"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n_x, m)."""
+        return self._source.shape[0], len(self._indices)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """As stored."""
+        return self._source.dtype
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Examples start ... stop - 1 of those selected, of shape (stop - start, n_x)."""
+        n_x, m = self.shape
+        _check_range(start, stop, m)
+        wanted = self._indices[start:stop]
+        out = np.empty((len(wanted), n_x), self.dtype)
+        at_once = max(1, SELECTION_BYTES // (n_x * self.dtype.itemsize))
+        done = 0
+        while done < len(wanted):  # a run of the file, of which those wanted are kept
+            first = wanted[done]
+            until = int(np.searchsorted(wanted, first + at_once))
+            run = self._source.read(int(first), int(wanted[until - 1]) + 1)
+            out[done:until] = run[wanted[done:until] - first]
+            done = until
+        return out
+
+
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[Any]:
     """An HDF5 file open for reading; h5py is imported here and not before."""
@@ -218,6 +275,12 @@ def to_float(block: NDArray[Any], dtype: object) -> NDArray[Any]:
         return np.array(block, dtype=target, order="C")
 
 
+def natural_dtype(stored: np.dtype[Any]) -> np.dtype[Any]:
+    """The floating type that holds what is stored: float32 for pixels, its own for float32."""
+    small = stored == np.uint8 or stored.newbyteorder("=") == np.float32
+    return np.dtype(np.float32 if small else np.float64)
+
+
 def block_ranges(m: int, block_size: int) -> list[tuple[int, int]]:
     """Cut examples 0 ... m - 1 into runs (start, stop) of `block_size`, the last one shorter.
 
@@ -226,6 +289,17 @@ def block_ranges(m: int, block_size: int) -> list[tuple[int, int]]:
     """
     block_size = checks.whole_number("block_size", block_size)
     return [(start, min(start + block_size, m)) for start in range(0, m, block_size)]
+
+
+def whole_blocks(
+    source: Source, *, dtype: object = np.float32
+) -> Generator[NDArray[Any], None, None]:
+    """All examples of a source in their order, in blocks of rows as `prefetch` yields them."""
+    n_x, m = source.shape
+    size = max(1, BLOCK_BYTES // (n_x * checks.float_dtype("dtype", dtype).itemsize))
+    with closing(prefetch(source, block_ranges(m, size), dtype=dtype)) as blocks:
+        for _, _, block in blocks:
+            yield block
 
 
 def prefetch(

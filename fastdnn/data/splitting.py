@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdnn import checks
 
+from .sources import SelectedSource, Source
+
+Examples: TypeAlias = "NDArray[Any] | Source"
+
 
 def train_test_split(
-    X: NDArray[Any],
+    X: Examples,
     y: ArrayLike,
     test_fraction: float = 0.2,
     seed: int = 0,
     *,
     stratify: bool = True,
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+) -> tuple[Examples, Examples, NDArray[Any], NDArray[Any]]:
     """Split examples at random, each class in the same proportion.
 
     Parameters
     ----------
-    X : ndarray of shape (n_x, m)
+    X : ndarray of shape (n_x, m), or Source
     y : array_like of shape (m,) or (n_y, m)
     test_fraction : float
         Between 0 and 1, both excluded; round(m * test_fraction) examples are held out.
@@ -35,12 +39,13 @@ def train_test_split(
     Returns
     -------
     X_train, X_test, y_train, y_test : ndarray
-        Copies, in random order; those of X keep each example contiguous in memory.
+        Copies, in random order; those of X keep each example contiguous in memory. Of a source
+        the parts of X are sources, in the order of the file.
 
     Raises
     ------
     TypeError
-        If X is a `Source`, which is read in blocks and not by example.
+        If X is neither.
     ValueError
         If the shapes disagree, a part would be empty, or y does not hold classes to stratify.
 
@@ -50,13 +55,10 @@ def train_test_split(
     >>> train_test_split(X, y, 0.4)[3].sum()
     np.int64(2)
     """
-    if not isinstance(X, np.ndarray):
-        raise TypeError(
-            f"X is a {type(X).__name__}, expected an ndarray of shape (n_x, m); "
-            "split a large file into two files"
-        )
+    if not isinstance(X, np.ndarray | Source):
+        raise TypeError(f"X is {X!r:.60}, expected an ndarray of shape (n_x, m) or a Source")
     y = np.asarray(y)
-    if X.ndim != 2 or y.ndim not in (1, 2) or y.shape[-1] != X.shape[1]:
+    if len(X.shape) != 2 or y.ndim not in (1, 2) or y.shape[-1] != X.shape[1]:
         raise ValueError(
             f"X has shape {X.shape} and y {y.shape}, expected (n_x, m) and (m,) or (n_y, m)"
         )
@@ -71,6 +73,15 @@ def train_test_split(
     order = rng.permutation(m)
     test = _stratified(_classes(y)[order], n_test) if stratify else np.arange(m) < n_test
     train_indices, test_indices = order[~test], order[test]
+    if not isinstance(X, np.ndarray):
+        train_indices.sort()
+        test_indices.sort()
+        return (
+            SelectedSource(X, train_indices),
+            SelectedSource(X, test_indices),
+            y[..., train_indices],
+            y[..., test_indices],
+        )
     return (
         X.T[train_indices].T,
         X.T[test_indices].T,

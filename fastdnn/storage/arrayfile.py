@@ -69,27 +69,47 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     OSError
         If the folder cannot be written, or `path` is a folder or a device.
     """
-    target = os.path.realpath(path)
-    folder = os.path.dirname(target)
-    replacing = os.path.exists(target)
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"{os.fspath(path)}: the folder {folder} does not exist")
-    if replacing and not os.path.isfile(target):
-        raise OSError(f"{os.fspath(path)} is not a regular file, it is not replaced")
-    temporary = os.path.join(folder, f".fastdnn-{secrets.token_hex(8)}.tmp")
+    target, temporary = _places(path)
     try:
-        # "x" rather than tempfile: the permissions are those of an ordinary new file.
-        with open(temporary, "xb") as file:
+        with _created(temporary, path) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        if replacing:
+        if os.path.exists(target):
             shutil.copymode(target, temporary)
         os.replace(temporary, target)
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def check_writable(path: Path) -> None:
+    """Raise what `atomic_write` would raise before anything is written: ahead of long work."""
+    temporary = _places(path)[1]
+    _created(temporary, path).close()
+    os.unlink(temporary)
+
+
+def _places(path: Path) -> tuple[str, str]:
+    """Where a file goes, and where it is written before."""
+    target = os.path.realpath(path)
+    folder = os.path.dirname(target)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"{os.fspath(path)}: the folder {folder} does not exist")
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise OSError(f"{os.fspath(path)} is not a regular file, it is not replaced")
+    return target, os.path.join(folder, f".fastdnn-{secrets.token_hex(8)}.tmp")
+
+
+def _created(temporary: str, path: Path) -> IO[bytes]:
+    """The new temporary file; an error names the path that the caller knows."""
+    try:
+        # "x" rather than tempfile: the permissions are those of an ordinary new file.
+        return open(temporary, "xb")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise type(error)(f"{os.fspath(path)} cannot be written: {reason}") from error
 
 
 def save_arrays(

@@ -1,0 +1,146 @@
+"""`DNN.fit` with none of its options beside one compiled call of the same steps: what Python costs.
+
+``python -m benchmarks.bench_fit`` prints the table: both in turn, many times, from the same
+parameters, and the median of the quotients of neighbours. As a test it compares the parameters;
+with ``--benchmark-enable`` it demands that fit takes at most `ALLOWED` longer.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastdnn
+from fastdnn.engine import Matrix
+from fastdnn.optimizers import resolve
+
+ALLOWED = 0.02
+SECONDS = 2.0  # of one fit: checking its input, once, is no longer to be seen
+ROUNDS = 9
+RATE = 1e-6
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network and how it is trained: ``batch`` None takes all examples at once."""
+
+    layer_dims: tuple[int, ...]
+    m: int
+    batch: int | None
+    optimizer: str = "sgd"
+    dtype: str = "float32"
+
+    def __str__(self) -> str:
+        dims = "-".join(map(str, self.layer_dims))
+        return f"{dims}, m {self.m}, batch {self.batch or 'all'}, {self.optimizer}, {self.dtype}"
+
+
+CASES = [
+    Case((2, 16, 1), 400, None, dtype="float64"),
+    Case((12288, 20, 7, 5, 1), 209, None),
+    Case((64, 128, 64, 1), 1500, None, "adam"),
+    Case((784, 128, 1), 12_800, 64),
+    Case((784, 128, 1), 12_800, 64, "adam"),
+    Case((64, 128, 1), 12_800, 128, "adam"),
+]
+
+
+class Contest:
+    """The same steps by ``fit`` and by one call of the engine."""
+
+    def __init__(self, case: Case) -> None:
+        rng = np.random.default_rng(0)
+        n_x, m = case.layer_dims[0], case.m
+        # Examples lie one after the other, as they are read from files.
+        self.X = rng.standard_normal((m, n_x)).astype(case.dtype).T
+        self.Y = (self.X[:1] > 0).astype(case.dtype)
+        self.case = case
+        self.net = fastdnn.DNN(case.layer_dims, dtype=case.dtype)
+        self.start = self.net._engine.buffer.copy()
+        self.optimizer = resolve(case.optimizer, RATE, None, None)
+        self.examples, self.targets = (Matrix.of(a, self.net.dtype) for a in (self.X, self.Y))
+
+    def reset(self) -> None:
+        """Back to the first parameters, first random order, and an optimizer that saw nothing."""
+        self.net._engine.buffer[:] = self.start
+        self.net._state.forget()
+        self.net._rng = np.random.default_rng(0)
+
+    def fit(self, epochs: int) -> None:
+        """As a user trains."""
+        self.net.fit(
+            self.X, self.Y, epochs=epochs, batch_size=self.case.batch,
+            optimizer=self.case.optimizer, learning_rate=RATE,
+        )  # fmt: skip
+
+    def bare(self, epochs: int) -> None:
+        """The orders of all epochs are drawn, then all steps are one compiled call."""
+        engine, m, order = self.net._engine, self.case.m, None
+        if self.case.batch is None:
+            starts = np.full(epochs, -1)  # the examples of the step before
+            starts[0] = 0
+        else:
+            starts = np.arange(0, m * epochs, self.case.batch)
+            order = np.concatenate([self.net._rng.permutation(m) for _ in range(epochs)])
+        steps = len(starts)
+        coefficients = self.optimizer.coefficients(1, steps, RATE, self.net.dtype)
+        done, _ = engine.steps(
+            self.examples, self.targets, starts, coefficients, self.optimizer.code,
+            engine.new_state(self.optimizer.n_states), self.case.batch or m, order=order,
+        )  # fmt: skip
+        assert done == steps
+
+    def timed(self, run: Callable[[int], None], epochs: int) -> float:
+        """Seconds, from the first parameters."""
+        self.reset()
+        began = time.perf_counter()
+        run(epochs)
+        return time.perf_counter() - began
+
+
+def excess(case: Case, *, seconds: float = SECONDS, rounds: int = ROUNDS) -> tuple[float, float]:
+    """How much longer fit takes than the bare loop, as a share of it; seconds of one fit."""
+    contest = Contest(case)
+    contest.timed(contest.fit, 2)
+    contest.timed(contest.bare, 2)
+    epochs = max(1, int(seconds / contest.timed(contest.bare, 5) * 5))
+    pairs = []
+    for i in range(rounds):
+        sides = (contest.fit, contest.bare) if i % 2 else (contest.bare, contest.fit)
+        taken = {run.__name__: contest.timed(run, epochs) for run in sides}
+        pairs.append((taken["fit"], taken["bare"]))
+    quotient = statistics.median(fit / bare for fit, bare in pairs)
+    return quotient - 1.0, min(fit for fit, _ in pairs)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_fit_is_the_bare_loop(case: Case, benchmark: Any) -> None:
+    if not benchmark.enabled:
+        contest = Contest(case)
+        benchmark.pedantic(contest.timed, (contest.bare, 2))
+        there = contest.net._engine.buffer.copy()
+        contest.timed(contest.fit, 2)
+        np.testing.assert_array_equal(contest.net._engine.buffer, there)
+        assert not np.array_equal(there, contest.start)
+        return
+    found, _ = benchmark.pedantic(excess, (case,))
+    benchmark.extra_info.update(excess=found)
+    assert found <= ALLOWED
+
+
+def main() -> None:
+    """Print one row a case."""
+    print(f"{'':58} seconds   fit takes more")
+    for case in CASES:
+        found, seconds = excess(case)
+        print(f"{case!s:58} {seconds:7.3f}   {100 * found:+12.1f} %", flush=True)
+
+
+if __name__ == "__main__":
+    main()
