@@ -22,15 +22,17 @@ from .memory import aligned, aligned_zeros
 PACK_BYTES = 512 * 1024
 PACK_EXAMPLES = 256
 
-# Panels that pass a layer together, so that a tile of weights is fetched once for all of them; one
-# at a time where all weights fit into the second-level cache (of which GROUP_BYTES is a half).
+# Panels that pass a layer together, so that weights are fetched once for all of them; one at a time
+# where all weights fit into the second-level cache (of which GROUP_BYTES is a half).
 GROUP_PANELS = 4
 GROUP_BYTES = 1024 * 1024
 
-# Where they do not fit, layers are computed in tasks of so many units for a group of panels, or of
-# fewer units until a layer has enough of them to share out evenly: whole vectors and whole tiles.
+# Where they do not fit, and the largest layer has units to share out, layers are computed in tasks
+# of so many units for a group of panels, or of fewer until a layer has enough of them to share out
+# evenly: whole vectors and whole tiles.
 TASK_UNITS = (96, 48)
 TASKS_WANTED = 24
+TASKS_FROM_UNITS = 192
 
 # Gradients are added up by chunks of panels while these are in the cache, where weights are few and
 # panels many: the values of so many panels would leave the cache before the second phase.
@@ -164,10 +166,13 @@ def plan_step(
     layers = np.zeros((len(pairs), tables.LAYER_FIELDS), np.int64)
     weight_bytes = layout.size * dtype.itemsize
     chunks = _chunks(panels) if weight_bytes <= CHUNK_BYTES else 0
+    by_layers = not chunks and _takes_tasks(dims[int(shares_units) :], dtype)
     if chunks:
         group = _chunk_group(dims, width, dtype)
+    elif by_layers:
+        group = min(GROUP_PANELS, panels)
     else:
-        group = 1 if weight_bytes <= GROUP_BYTES else min(GROUP_PANELS, panels)
+        group = _group(panels, weight_bytes)
     # Panels of hidden layers: all of them, or a group for each member.
     slots = members * group if chunks else panels
     errors = [places.take(slots * _padded(max(dims[1:]), lanes) * width) for _ in range(2)]
@@ -215,7 +220,6 @@ def plan_step(
     shape[tables.LOSS], shape[tables.STATE_SIZE] = loss, layout.size
     shape[tables.TILE] = tile_address(dtype)
     shape[tables.PACKS] = bool((layers[:, tables.PACKED] >= 0).any())
-    by_layers = weight_bytes > GROUP_BYTES and not chunks
     tasks = _tasks(dims, panels, group, int(shares_units)) if by_layers else _NO_TASKS
     return Plan(shape, layers, blocks, tasks, places.size, macs)
 
@@ -264,7 +268,23 @@ def plan_forward(
     return Plan(shape, layers, no_blocks, _NO_TASKS, places.size, macs)
 
 
+def _group(panels: int, weight_bytes: int) -> int:
+    """Panels that pass a layer together: see GROUP_PANELS; not so many that a team has too few."""
+    if weight_bytes <= GROUP_BYTES:
+        return 1
+    return max(1, min(GROUP_PANELS, panels // PANELS_WANTED))
+
+
 _NO_TASKS = np.zeros((0, tables.TASK_FIELDS), np.int64)
+
+
+def _takes_tasks(dims: tuple[int, ...], dtype: np.dtype) -> bool:
+    """Whether layers of these widths, from the first one's input on, are computed in tasks."""
+    sizes = [(n_in * n_out, n_out) for n_in, n_out in itertools.pairwise(dims)]
+    if sum(size for size, _ in sizes) * dtype.itemsize <= GROUP_BYTES:
+        return False
+    _, units = max(sizes)
+    return units >= TASKS_FROM_UNITS
 
 
 def _tasks(dims: tuple[int, ...], panels: int, group: int, first_layer: int) -> np.ndarray:

@@ -18,7 +18,7 @@ NETS = {
     "wide": ((300, 700, 500, 10), 700),
     "few examples": ((64, 900, 900, 3), 20),
     "no hidden layer": ((3000, 200), 100),
-    "shared units": ((4000, 300, 40, 1), 64),
+    "shared units": ((1000, 900, 800, 1), 64),
 }
 
 
@@ -107,3 +107,10 @@ def test_sizes_of_tasks_are_whole_tiles():
 def test_small_layers_have_no_tasks(dtype):
     assert len(plan((64, 128, 10), 128, dtype).tasks) == 0
     assert plan((64, 128, 10), 128, dtype).counters == 0
+
+
+@each_dtype
+def test_few_units_have_no_tasks(dtype):
+    """However many inputs they have: panels of examples are more pieces."""
+    assert len(plan((12288, 20, 7, 5, 1), 209, dtype).tasks) == 0
+    assert len(plan((12288, 192, 7), 300, dtype).tasks) > 0

@@ -15,10 +15,10 @@ from .simd import at, out_of_line
 # What to do with a finished tile.
 PLAIN, ACTIVATE, BACKWARD = range(3)
 
-# Length of a run of k: a tile of the left operand (TILE_ROWS x K_BLOCK) stays in the first-level
-# cache while panels of the right one pass by, and rounding errors grow with K_BLOCK + k / K_BLOCK
-# instead of with k.
-K_BLOCK = 256
+# Length of a run of k: a panel of the right operand, K_BLOCK rows of the widest tile, takes 32 KiB
+# with 64-byte vectors and stays in the first-level cache while tile after tile of the left one
+# passes by. Rounding errors grow with K_BLOCK + k / K_BLOCK instead of with k.
+K_BLOCK = 128
 
 
 @routine
@@ -41,15 +41,15 @@ def multiply_panels(
         k_run = min(K_BLOCK, k_count - k)
         last = k + k_run == k_count
         mode = ADD if k > 0 else first_mode
-        for i in range(row, row_end, height):
-            high = min(height, row_end - i)
-            left_tile, row_stride, k_stride = at(left, i * left_row + k * left_k), left_row, left_k
-            if packed:
-                left_tile, row_stride, k_stride = at(left, k * rows + i * k_run), 1, high
-            for panel in range(panels):
+        for panel in range(panels):
+            for i in range(row, row_end, height):
+                high = min(height, row_end - i)
+                corner, row_stride, k_stride = at(left, i * left_row + k * left_k), left_row, left_k
+                if packed:
+                    corner, row_stride, k_stride = at(left, k * rows + i * k_run), 1, high
                 place = panel * out_panel + i * width
                 multiply_tile(
-                    tile, high, vectors, at(out, place), width, left_tile, row_stride, k_stride, 0,
+                    tile, high, vectors, at(out, place), width, corner, row_stride, k_stride, 0,
                     at(right, panel * right_panel + k * width), width, k_run, 1,
                     mode, 1.0, at(bias, i),
                 )  # fmt: skip

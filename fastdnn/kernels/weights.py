@@ -132,12 +132,12 @@ def _panel_products(
         blocks = min(run, full - panel) if part < whole_runs else 1
         k_count = width if part < whole_runs else rest
         mode = ADD if part > 0 or adds else SET
-        for i in range(row, row_end, height):
-            left = at(error, (slot + panel) * error_panel + i * width)
-            for q in range(first, end):
-                vectors = tile_vectors(min(unit_width, columns - q * unit_width + lane - 1) // lane)
-                right = pointer(work, layers[layer, UNITS] + q * layers[layer, UNITS_PANEL]
-                                + (input_slot + panel) * width * unit_width)  # fmt: skip
+        for q in range(first, end):
+            vectors = tile_vectors(min(unit_width, columns - q * unit_width + lane - 1) // lane)
+            right = pointer(work, layers[layer, UNITS] + q * layers[layer, UNITS_PANEL]
+                            + (input_slot + panel) * width * unit_width)  # fmt: skip
+            for i in range(row, row_end, height):
+                left = at(error, (slot + panel) * error_panel + i * width)
                 out = at(target, (i - row) * stride + (q - first) * unit_width)
                 multiply_tile(
                     shape[TILE], min(height, row_end - i), vectors, out, stride,
