@@ -25,7 +25,7 @@ from fastdnn.kernels.jit import kernel
 from fastdnn.kernels.simd import pointer
 from fastdnn.kernels.vectors import lane_count
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.lanes]
 
 INF, NAN = np.inf, np.nan
 

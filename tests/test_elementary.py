@@ -12,7 +12,7 @@ from fastdnn.kernels.simd import at, get, lanes, load_up_to, pointer, put, store
 from fastdnn.kernels.target import TARGET
 from fastdnn.kernels.vectors import lane_count
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.lanes]
 
 EXP, EXPM1, LOG, LOG1P, SIGMOID, TANH = range(6)
 INF, NAN = np.inf, np.nan

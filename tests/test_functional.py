@@ -27,7 +27,7 @@ from fastdnn import functional as fd
 from fastdnn.functional import arrays, elementwise, products
 from fastdnn.kernels.activations import ACTIVATIONS
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.front]
 
 each_case = pytest.mark.parametrize("name", CASES)
 
@@ -41,6 +41,7 @@ def patch_calls(monkeypatch, name, value):
 # --- the reference, over the whole table -----------------------------------------------------
 
 
+@pytest.mark.lanes
 @each_dtype
 @each_case
 def test_agrees_with_the_reference(name, dtype):

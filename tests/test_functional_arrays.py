@@ -10,7 +10,7 @@ from kernel_cases import JIT, assert_close, assert_same, each_dtype
 from fastdnn import functional as fd
 from fastdnn.kernels.activations import ACTIVATIONS
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.front]
 
 each_case = pytest.mark.parametrize("name", CASES)
 

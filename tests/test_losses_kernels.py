@@ -25,7 +25,7 @@ from fastdnn.kernels.microkernels import TILE_VECTORS, TILE_WIDTHS
 from fastdnn.kernels.simd import pointer
 from fastdnn.kernels.vectors import lane_count
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.lanes]
 
 # Every pair that a network may have: the canonical ones, and mse with any activation.
 PAIRS = [

@@ -35,7 +35,7 @@ from fastdnn.kernels.simd import pointer
 from fastdnn.kernels.target import TARGET
 from fastdnn.kernels.vectors import lane_count
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.lanes]
 
 MODES = (SET, ADD, SET_BIAS)
 each_mode = pytest.mark.parametrize("mode", MODES, ids=["set", "add", "bias"])

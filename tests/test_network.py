@@ -30,7 +30,7 @@ from fastdnn.kernels.losses import LOSSES
 from fastdnn.kernels.microkernels import TILE_ROWS
 from fastdnn.kernels.vectors import lane_count
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.front]
 
 each_combination = pytest.mark.parametrize("case", COMBINATIONS, ids=str)
 

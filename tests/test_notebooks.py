@@ -15,7 +15,7 @@ pytestmark = pytest.mark.extras  # what whoever installs nothing else will do fi
 
 @pytest.fixture(
     params=[
-        pytest.param(functional, id="functional", marks=pytest.mark.kernels),
+        pytest.param(functional, id="functional", marks=[pytest.mark.kernels, pytest.mark.front]),
         pytest.param(reference, id="reference"),
     ]
 )
@@ -86,6 +86,7 @@ def test_printed_cost(nb, Y, expected):
 
 
 @pytest.mark.kernels
+@pytest.mark.front
 @pytest.mark.parametrize("m", range(1, 8))
 def test_short_costs_agree_to_the_last_digit(m):
     """NumPy adds fewer than eight terms in their order, and the logarithms are all but exact."""

@@ -28,6 +28,7 @@ from fastdnn.profiling.command import random_examples
 
 
 @pytest.mark.kernels
+@pytest.mark.front
 @each_dtype
 @pytest.mark.parametrize("rounds", [1, 2, 5])
 def test_chains_do_the_multiply_adds_that_are_counted(dtype: str, rounds: int) -> None:
@@ -48,6 +49,7 @@ def test_chains_do_the_multiply_adds_that_are_counted(dtype: str, rounds: int) -
 
 
 @pytest.mark.kernels
+@pytest.mark.front
 @each_dtype
 def test_triad_writes_every_element_and_no_other(dtype: str) -> None:
     random = np.random.default_rng(0)
@@ -77,6 +79,7 @@ def quick_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.kernels
+@pytest.mark.front
 @pytest.mark.usefixtures("quick_machine")
 @each_dtype
 def test_machine_peaks_are_rates(dtype: str) -> None:

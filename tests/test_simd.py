@@ -46,7 +46,7 @@ from fastdnn.kernels.simd import (
 from fastdnn.kernels.target import TARGET
 from fastdnn.kernels.vectors import lane_count
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.lanes]
 
 on_x86 = pytest.mark.skipif(
     platform.machine().lower() not in ("x86_64", "amd64"), reason="names x86 processors"

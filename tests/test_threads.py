@@ -219,6 +219,7 @@ class TestSpinning:
         with pytest.raises(ValueError, match="layer"):
             dispatch._launch_threads()
         assert "GOMP_SPINCOUNT" not in os.environ
+        assert not dispatch.teams_are_safe()
 
     def test_of_another_python_thread_that_was_faster(self, monkeypatch):
         monkeypatch.setattr(

@@ -22,7 +22,7 @@ import fastdnn
 from fastdnn import engine, optimizers
 from fastdnn.optimizers import OPTIMIZERS
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.front]
 
 STEPS = 10
 

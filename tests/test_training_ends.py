@@ -26,7 +26,7 @@ import fastdnn
 from fastdnn import DivergenceError
 from fastdnn.optimizers import OPTIMIZERS
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.front]
 
 # The bias after three epochs of `passing_by`, where its validation cost is lowest.
 BEST = 2 - 2 * 0.8**3
