@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """What happened, one entry an epoch.
 
@@ -24,6 +24,11 @@ class History:
     stopped_early, interrupted : bool
     seconds : float
         Time of this call of ``fit``, of which ``compile_seconds`` went into compiling kernels.
+
+    Examples
+    --------
+    >>> History(cost=[0.7, 0.4, 0.3], seconds=0.25)
+    <History of 3 epochs: cost 0.7 -> 0.3; 0.25 s>
     """
 
     cost: list[float] = field(default_factory=list)
@@ -40,6 +45,21 @@ class History:
     def epochs(self) -> int:
         """Epochs completed."""
         return len(self.cost)
+
+    def __repr__(self) -> str:
+        if not self.cost:
+            return "<History of 0 epochs>"
+        parts = [f"cost {self.cost[0]:.4g} -> {self.cost[-1]:.4g}"]
+        if self.validation_cost:
+            at = len(self.validation_cost) - 1 if self.best_epoch is None else self.best_epoch
+            parts.append(
+                f"validation cost {self.validation_cost[at]:.4g} and metric "
+                f"{self.validation_metric[at]:.4g} in epoch {at + 1}"
+            )
+        ended = {"stopped early": self.stopped_early, "interrupted": self.interrupted}
+        parts += [*(text for text, so in ended.items() if so), f"{self.seconds:.3g} s"]
+        plural = "" if len(self.cost) == 1 else "s"
+        return f"<History of {len(self.cost)} epoch{plural}: {'; '.join(parts)}>"
 
     def plot(self, path: str | None = None) -> Any:
         """Draw the cost curve; see `fastdnn.plotting.plot_history`."""

@@ -18,6 +18,9 @@ FASTDNN, BASELINE, ACCENT, MUTED = "#0b6e4f", "#8d99ae", "#d1495b", "#dddddd"
 
 DOTS_PER_INCH = 150
 
+# A range of costs larger than this has powers of ten enough to be read by.
+LABELLED_POWERS = 1e4
+
 
 class Curves(Protocol):
     """What `plot_history` reads of a `fastdnn.History`."""
@@ -133,7 +136,7 @@ def plot_history(history: Curves, path: str | os.PathLike[str] | IO[bytes] | Non
         axes.axvline(best + 1, color=BASELINE, linestyle="--", linewidth=0.9)
         axes.plot(best + 1, validation[best], "o", color=ACCENT, label=f"best: epoch {best + 1}")
     if min((*history.cost, *validation)) > 0:
-        axes.set_yscale("log")
+        _logarithmic(axes)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("epoch")
     axes.set_ylabel("cost")
@@ -141,6 +144,17 @@ def plot_history(history: Curves, path: str | os.PathLike[str] | IO[bytes] | Non
     if path is not None:
         save_figure(figure, path)
     return figure
+
+
+def _logarithmic(axes: Any) -> None:
+    """A logarithmic axis of costs with numbers to read them by, also within one power of ten."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    ticker: Any = importlib.import_module("matplotlib.ticker")
+    digits = (1.0,) if high > LABELLED_POWERS * low else (1.0, 2.0, 5.0)
+    axes.yaxis.set_major_locator(ticker.LogLocator(subs=digits))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(ticker.NullFormatter())
 
 
 def _epochs(values: Sequence[float]) -> range:

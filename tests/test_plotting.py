@@ -111,3 +111,20 @@ def test_without_matplotlib_the_command_that_installs_it_is_named(monkeypatch):
     for path in (None, io.BytesIO()):
         with pytest.raises(ImportError, match=r"pip install 'fastdnn\[plot\]'"):
             plotting.plot_history(history(), path)
+
+
+@needs_matplotlib
+@pytest.mark.parametrize(
+    ("costs", "labels"),
+    [([2.0, 0.4], {"0.5", "1", "2"}), ([0.07, 0.03], {"0.05"}), ([1.0, 1e-9], {"1", "0.0001"})],
+)
+def test_costs_can_be_read_off_the_axis(costs, labels):
+    figure = plotting.plot_history(fastdnn.History(cost=costs), io.BytesIO())
+    low, high = figure.axes[0].get_ylim()
+    there = {
+        tick.get_text().replace("\N{MINUS SIGN}", "-"): tick.get_position()[1]
+        for tick in figure.axes[0].get_yticklabels()
+        if low <= tick.get_position()[1] <= high
+    }
+    assert labels <= set(there)
+    assert all(float(text) == pytest.approx(place) for text, place in there.items())

@@ -274,3 +274,17 @@ class TestExamplesThatStayPacked:
         seen, found = self.packed(monkeypatch)
         assert seen == [0, -1, 0, 0, -1]  # the third is the other's
         assert_same_bits(found, expected)
+
+
+def test_a_history_says_in_one_line_what_happened():
+    assert repr(History()) == "<History of 0 epochs>"
+    assert repr(History([0.5])) == "<History of 1 epoch: cost 0.5 -> 0.5; 0 s>"
+    watched = History(
+        [0.5, 0.25, 0.125], [0.6, 0.4, 0.45], [0.5, 0.75, 0.75], best_epoch=1, stopped_early=True,
+        seconds=1.2345,
+    )  # fmt: skip
+    assert repr(watched) == (
+        "<History of 3 epochs: cost 0.5 -> 0.125; validation cost 0.4 and metric 0.75 in epoch 2; "
+        "stopped early; 1.23 s>"
+    )
+    assert repr(History([0.5], interrupted=True)).endswith("; interrupted; 0 s>")

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastdnn.data.sources import import_extra
+from fastdnn.plotting import ACCENT, FASTDNN, save_figure
+from fastdnn.plotting import BASELINE as NUMPY
 
 from .table import digits, layer_ranges
 
 if TYPE_CHECKING:
     from .results import Profile, Row
 
-NUMPY, FASTDNN = "#8d99ae", "#0b6e4f"
 INCH_PER_ROW = 0.42
 
 
@@ -25,14 +26,17 @@ def draw(profile: Profile, path: Path) -> None:
     height = 2.2 + INCH_PER_ROW * len(profile.rows)
     figure = figures.Figure(figsize=(13, max(height, 5)), layout="constrained")
     bars, roofline = figure.subplots(1, 2)
-    figure.suptitle(f"{profile.network}\nbatch {profile.batch}, threads {profile.n_threads}")
+    figure.suptitle(
+        f"{profile.network.strip('<>')}\nbatch {profile.batch}, {profile.dtype}, "
+        f"threads {profile.n_threads}, {profile.processor}"
+    )
     draw_bars(bars, profile.rows)
     draw_roofline(roofline, profile)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)
 
 
 def draw_bars(axes: Any, rows: tuple[Row, ...]) -> None:
-    """Time of each stage, NumPy above fastdnn, with the speed-up beside."""
+    """Time of each stage, NumPy above fastdnn, with the speed-up beside; red where it is none."""
     places = np.arange(len(rows))
     numpy = [row.numpy_seconds * 1e6 for row in rows]
     fastdnn = [row.fastdnn_seconds * 1e6 for row in rows]
@@ -42,6 +46,7 @@ def draw_bars(axes: Any, rows: tuple[Row, ...]) -> None:
         axes.annotate(
             f"{digits(row.speedup)}x", (max(both), place), (4, 0),
             textcoords="offset points", va="center", fontsize="small",
+            color=ACCENT if row.speedup < 1 else "black",
         )  # fmt: skip
     axes.set_yticks(places, [f"{_label(row)} ({number})" for number, row in enumerate(rows, 1)])
     axes.set_ylim(len(rows) - 0.4, -0.6)
@@ -75,7 +80,7 @@ def draw_roofline(axes: Any, profile: Profile) -> None:
     axes.set_yscale("log")
     axes.set_xlabel("arithmetic intensity, flop/byte")
     axes.set_ylabel("GFLOP/s")
-    axes.set_title(f"roofline: {peak / 1e9:.0f} GFLOP/s, {bandwidth / 1e9:.0f} GB/s")
+    axes.set_title(f"measured peak {peak / 1e9:.0f} GFLOP/s, memory {bandwidth / 1e9:.0f} GB/s")
     axes.legend(frameon=False, loc="lower right")
 
 
