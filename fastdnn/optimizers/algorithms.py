@@ -41,6 +41,7 @@ class Optimizer:
     code: ClassVar[int]
     n_states: ClassVar[int]
     default_learning_rate: ClassVar[float]
+    corrects_bias: ClassVar[bool] = False  # of its moments, by the number of the step
 
     def __post_init__(self) -> None:
         if self.learning_rate is not None:
@@ -106,14 +107,18 @@ class Optimizer:
         if not good.all():
             bad = rates[~good].item(0)
             raise ValueError(f"learning_rates holds {bad}, expected finite numbers >= 0")
-        table = np.zeros((n_steps, updates.COEFFICIENTS))
+        # One row for all steps where they are alike: a table row by row takes as long as a small
+        # network's steps.
+        rows = n_steps if rates.shape or self.corrects_bias else min(1, n_steps)
+        table = np.zeros((rows, updates.COEFFICIENTS))
         table[:, updates.STEP_SIZE] = rates
         table[:, updates.WEIGHT_DECAY] = self.weight_decay
         table[:, updates.DENOMINATOR_SCALE] = 1.0
-        self._fill(table, np.arange(first_step, first_step + n_steps, dtype=np.float64))
+        self._fill(table, np.arange(first_step, first_step + rows, dtype=np.float64))
         table[:, updates.FIRST_SHARE] = 1.0 - table[:, updates.FIRST_DECAY]
         table[:, updates.SECOND_SHARE] = 1.0 - table[:, updates.SECOND_DECAY]
-        return self._rounded(table, checks.float_dtype("dtype", dtype))
+        rounded = self._rounded(table, checks.float_dtype("dtype", dtype))
+        return rounded if rows == n_steps else np.repeat(rounded, n_steps, axis=0)
 
     def _fill(self, table: NDArray[np.float64], t: NDArray[np.float64]) -> None:
         """Write the columns in which this optimizer differs from plain gradient descent."""
@@ -249,6 +254,7 @@ class Adam(Optimizer):
     name = "adam"
     code = updates.ADAM
     n_states = 2
+    corrects_bias = True
     default_learning_rate = 0.001
 
     def __post_init__(self) -> None:
