@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 
+import numpy as np
 import pytest
 from input_cases import replace_compiled_code
 from kernel_cases import run_python
@@ -17,6 +18,12 @@ from fastdnn.kernels.jit import CACHE_ENABLED
 def one_thread(monkeypatch):
     """Nothing here is about threads, and one gives the same bits as several."""
     monkeypatch.setenv("FASTDNN_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def rng():
+    """Random numbers that do not depend on which tests ran before."""
+    return np.random.default_rng(0)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cli_cases import RNG, quickly, small_npz, write_csv
+from cli_cases import quickly, small_npz, write_csv
 
 import fastdnn
 from fastdnn import cli, plotting
@@ -40,7 +40,7 @@ def test_ctrl_c_saves_the_partly_trained_model(run, tmp_path, monkeypatch):
     monkeypatch.setattr(Engine, "steps", interrupted)
     result = run(*quickly("a.npz"), "--plot" if plotting.available() else "--no-plot")
     assert result.status == 130
-    assert re.search(r"interrupted in epoch \d+ of 30; .* in model\.npz\n$", result.err)
+    assert re.search(r"interrupted in epoch \d+ of 60; .* in model\.npz\n$", result.err)
     assert fastdnn.DNN.load(tmp_path / "model.npz").layer_dims == (4, 8, 1)
     assert (tmp_path / "model.png").exists() == plotting.available()
 
@@ -85,9 +85,9 @@ FAILURES = {
 
 
 @pytest.fixture
-def files(tmp_path):
-    write_csv(tmp_path / "a.csv", {"x": RNG.normal(size=20)}, y=[0, 1] * 10)
-    write_csv(tmp_path / "one.csv", {"x": RNG.normal(size=20)}, y=[1] * 20)
+def files(tmp_path, rng):
+    write_csv(tmp_path / "a.csv", {"x": rng.normal(size=20)}, y=[0, 1] * 10)
+    write_csv(tmp_path / "one.csv", {"x": rng.normal(size=20)}, y=[1] * 20)
     write_csv(tmp_path / "wide.csv", {f"x{i}": [1.0, 2, 3, 4] for i in range(5)})
     (tmp_path / "a.xls").write_text("?")
     fastdnn.DNN([2, 3, 1]).save(tmp_path / "net.npz")
@@ -139,9 +139,9 @@ MISUSES = {
 
 @pytest.mark.usefixtures("files")
 @pytest.mark.parametrize("case", MISUSES)
-def test_wrong_usage_is_status_2(run, tmp_path, capsys, case):
-    write_csv(tmp_path / "three.csv", {"x": RNG.normal(size=30)}, y=list("abc") * 10)
-    write_csv(tmp_path / "wide.csv", {"x": RNG.normal(size=30)}, y=RNG.normal(size=30))
+def test_wrong_usage_is_status_2(run, tmp_path, capsys, case, rng):
+    write_csv(tmp_path / "three.csv", {"x": rng.normal(size=30)}, y=list("abc") * 10)
+    write_csv(tmp_path / "wide.csv", {"x": rng.normal(size=30)}, y=rng.normal(size=30))
     words, message = MISUSES[case]
     try:
         result = run(*words.split())

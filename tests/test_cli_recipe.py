@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cli_cases import RNG, flowers, quickly, small_npz, write_csv
+from cli_cases import flowers, quickly, small_npz, write_csv
 
 import fastdnn
 from fastdnn import reference
@@ -58,9 +58,9 @@ def test_numbers_of_another_scale_are_pointed_out(run, tmp_path):
     assert run("predict", "model.npz", "a.npz").err == ""
 
 
-def test_a_recipe_survives_the_model_file(tmp_path):
+def test_a_recipe_survives_the_model_file(tmp_path, rng):
     net = fastdnn.DNN([3, 2], output_activation="softmax")
-    X = RNG.normal(5, 2, (3, 50))
+    X = rng.normal(5, 2, (3, 50))
     recipe = Recipe.fitted(X, "auto", class_names=("a", "b"), target="species")
     net.extra = recipe.to_json()
     net.save(tmp_path / "m.npz")
