@@ -9,6 +9,7 @@ all members of a team at once: TBB, or OpenMP told to choose team sizes itself).
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import numba
 from numba.core import config
 from numba.np.ufunc import parallel
+from numpy import ndarray
 
 from .kernels.team import RESULT, kernel_address, launch, new_counters
 
@@ -29,25 +31,42 @@ MULTIPLY_ADDS_PER_MICROSECOND = 20_000.0
 _layers_with_teams = ("omp", "workqueue")
 _inside = threading.Lock()
 _forked = False
+_most_members = 0  # of a team, once the threads run; until then unknown
 
 
 def _after_fork() -> None:
     """In a forked child: the parent's threads are gone, and its lock may be held by one of them."""
-    global _forked, _inside
+    global _forked, _inside, _most_members
     _forked = bool(parallel._is_initialized)
     _inside = threading.Lock()
+    _most_members = 0
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+@functools.lru_cache
+def _count(value: bytes | str | None) -> int:
+    """The number that a variable of the environment holds, or 0."""
+    text = os.fsdecode(value or "")
+    return int(text) if text.isdecimal() else 0
+
+
+_LIMIT = "FASTDNN_NUM_THREADS"
+_LIMIT_KEY = os.environ.encodekey(_LIMIT)
+
+
 def default_threads() -> int:
-    """Threads a call may use: ``FASTDNN_NUM_THREADS``, or all that Numba has."""
-    wanted = os.environ.get("FASTDNN_NUM_THREADS", "")
-    if wanted.isdecimal() and int(wanted) > 0:
-        return min(int(wanted), int(config.NUMBA_NUM_THREADS))
-    return int(config.NUMBA_NUM_THREADS)
+    """Threads a call may use: ``FASTDNN_NUM_THREADS``, or all that Numba has.
+
+    The variable is looked up in the dictionary behind ``os.environ``, whose own code takes 40
+    microseconds after a large product, which leaves none of it in the caches.
+    """
+    variables = getattr(os.environ, "_data", None)
+    value = os.environ.get(_LIMIT) if variables is None else variables.get(_LIMIT_KEY)
+    most = int(config.NUMBA_NUM_THREADS)
+    return min(_count(value) or most, most)
 
 
 def threads(n_threads: int | None) -> int:
@@ -107,21 +126,39 @@ def _team_limit() -> int:
     return int(limit) if limit.isdecimal() and int(limit) > 0 else config.NUMBA_NUM_THREADS
 
 
-def run_team(kernel: Any, team: int, *args: Any) -> int:
+def most_members() -> int:
+    """Members that a team may have in this process, here and now; 1 where no team is safe.
+
+    OpenMP reads its settings when it is loaded, so they are looked up once. A call finds little of
+    the interpreter in the caches after a large product: three variables of the environment and
+    Numba's own question for its threads cost it 30 microseconds.
+    """
+    global _most_members
+    if _most_members:
+        return _most_members
+    if not teams_are_safe():
+        return 1
+    _most_members = _team_limit()
+    return _most_members
+
+
+def run_team(kernel: Any, team: int, *args: Any, key: Any = None) -> int:
     """Call ``kernel(member, counters, team, *args)`` for a team of that size, or for one member.
 
-    The arrays among ``args`` are contiguous and writable. Returns what the kernel left in
-    ``counters[RESULT]``, else 0. The thread count of other Numba code is as before.
+    The arrays among ``args`` are contiguous and writable. A ``key`` stands for the types of all of
+    them, which are looked at otherwise. Returns what the kernel left in ``counters[RESULT]``, else
+    0. The thread count of other Numba code is as before.
     """
     counters = new_counters()
-    team = min(team, _team_limit())
-    if team > 1 and teams_are_safe() and _inside.acquire(blocking=False):
+    if team > 1:
+        team = min(team, most_members())
+    if team > 1 and _inside.acquire(blocking=False):
         lock = _inside
-        before = numba.get_num_threads()
+        before = parallel._get_num_threads()
         try:
             if team != before:
                 numba.set_num_threads(team)
-            launch(_address(kernel, args), counters, team, args)
+            launch(_address(kernel, args, key), counters, team, args)
         finally:
             if team != before:
                 numba.set_num_threads(before)
@@ -134,12 +171,13 @@ def run_team(kernel: Any, team: int, *args: Any) -> int:
 _addresses: dict[tuple[Any, ...], int] = {}
 
 
-def _address(kernel: Any, args: tuple[Any, ...]) -> int:
-    """The kernel's machine code for these arguments, remembered by their types."""
-    key = (kernel, *(getattr(value, "dtype", type(value)) for value in args))
-    found = _addresses.get(key)
+def _address(kernel: Any, args: tuple[Any, ...], key: Any) -> int:
+    """The kernel's machine code for these arguments, remembered by their types or their key."""
+    if key is None:
+        key = tuple([value.dtype if isinstance(value, ndarray) else type(value) for value in args])
+    found = _addresses.get((kernel, key))
     if found is None:
-        found = _addresses[key] = kernel_address(kernel, args)
+        found = _addresses[kernel, key] = kernel_address(kernel, args)
     return found
 
 

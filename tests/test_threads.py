@@ -141,6 +141,20 @@ class TestTeamSize:
         assert dispatch.best_team(1e10) == 3
         assert dispatch.best_team(1e10, limit=4) == 4
 
+    def test_limit_in_any_environment(self, monkeypatch):
+        for value, limit in (("2", 2), ("99", 4), ("0", 4), ("", 4), ("-1", 4), (" 2", 4)):
+            monkeypatch.setenv("FASTDNN_NUM_THREADS", value)
+            assert dispatch.default_threads() == limit
+        monkeypatch.setattr(os, "environ", {"FASTDNN_NUM_THREADS": "2"})
+        assert dispatch.default_threads() == 2
+
+    def test_layer_is_asked_until_a_team_is_safe_and_not_again(self, monkeypatch):
+        monkeypatch.setattr(dispatch, "_most_members", 0)
+        monkeypatch.setattr(dispatch, "_team_limit", lambda: 3)
+        for safe, most in ((False, 1), (True, 3), (False, 3)):
+            monkeypatch.setattr(dispatch, "teams_are_safe", lambda safe=safe: safe)
+            assert dispatch.most_members() == most
+
 
 def thread_counts() -> None:
     teams = Teams()
