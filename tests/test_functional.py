@@ -174,10 +174,10 @@ def test_bad_input_is_named(what):
 
 @pytest.mark.parametrize("what", [name for name in BAD if BAD[name][0] is not None])
 def test_bad_input_never_reaches_a_kernel(what, monkeypatch):
-    def kernel(*args):
+    def kernel(*args, **key):
         if what not in ("layers", "accuracy"):  # whose first layers are in order
             raise AssertionError("compiled code was called")
-        return arrays.call(*args)
+        return arrays.call(*args, **key)
 
     patch_calls(monkeypatch, "call", kernel)
     function, arguments, _ = BAD[what]
@@ -290,11 +290,11 @@ class Surrounded:
     def __init__(self, allocate):
         self.allocate, self.calls = allocate, 0
 
-    def __call__(self, kernel, team, *args):
+    def __call__(self, kernel, team, *args, key=None):
         self.calls += 1
         copies = {}  # one for each place in memory: an output may be an input
         given = [self.copied(a, copies) if isinstance(a, np.ndarray) else a for a in args]
-        arrays.call(kernel, team, *given)
+        arrays.call(kernel, team, *given, key=key)
         for a, copied in zip(args, given, strict=True):
             if isinstance(a, np.ndarray):
                 a[...] = copied

@@ -118,6 +118,17 @@ def test_agrees_with_numpy(dtype):
         assert error <= {"float32": 1e-5, "float64": 1e-12}[dtype], (m, k, n)
 
 
+@each_team
+@each_dtype
+def test_a_scale_of_any_type(dtype, team, monkeypatch):
+    """A team's machine code is found by the dtype alone."""
+    force_team(monkeypatch, team)
+    left, right = drawn(15, 17, 33, dtype)
+    expected = product(left, right, scale=2.0)
+    for kind in (int, np.float32, np.float64, np.int64):
+        assert_same(product(left, right, scale=kind(2)), expected)
+
+
 @each_dtype
 def test_a_wrong_answer_is_noticed(dtype):
     left, right = drawn(3, 40, 5, dtype)
@@ -245,7 +256,9 @@ class OneByOne:
     def __init__(self, team, taken):
         self.team, self.taken = team, taken
 
-    def __call__(self, kernel, team, address, out, values, left, right, bias, work, *args):
+    def __call__(
+        self, kernel, team, address, out, values, left, right, bias, work, *args, key
+    ):  # fmt: skip
         assert team == self.team
         road = self.taken[-1]
         shared = np.full(road.left_size, np.nan, out.dtype)
@@ -371,11 +384,11 @@ class Surrounded:
     def __init__(self, allocate):
         self.allocate = allocate
 
-    def __call__(self, kernel, team, address, out, values, *args):
+    def __call__(self, kernel, team, address, out, values, *args, key):
         given = [self.allocate(a) if isinstance(a, np.ndarray) else a for a in args]
         target = self.allocate(out)
         activated = target if values is out else self.allocate(values)
-        call(kernel, team, address, target, activated, *given)
+        call(kernel, team, address, target, activated, *given, key=key)
         out[...], values[...] = target, activated
 
 

@@ -113,9 +113,9 @@ def team_for(multiply_adds: int) -> int:
     return dispatch.best_team(multiply_adds, meetings=CALL_MEETINGS)
 
 
-def call(kernel: Callable[..., Any], team: int, *args: Any) -> None:
+def call(kernel: Callable[..., Any], team: int, *args: Any, key: Any = None) -> None:
     """`dispatch.run_team`, past its preparations where there is no team."""
     if team == 1:
         kernel(0, _no_counters, 1, *args)
     else:
-        dispatch.run_team(kernel, team, *args)
+        dispatch.run_team(kernel, team, *args, key=key)

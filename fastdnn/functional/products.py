@@ -125,5 +125,6 @@ def _multiply(
         gemm.multiply, team,
         tile_address(dtype), target, activated, a, b, target if bias is None else flat(bias),
         working_memory(how.left_size + team * (how.panels_size + how.own_size), dtype),
-        scale, code, bias is not None, m, n, k, a_start, a_row, a_k, b_start, b_k, b_column, *how,
+        float(scale), code, bias is not None,
+        m, n, k, a_start, a_row, a_k, b_start, b_k, b_column, *how, key=dtype,
     )  # fmt: skip
