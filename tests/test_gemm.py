@@ -22,11 +22,11 @@ from kernel_cases import (
 from fastdnn import reference
 from fastdnn.functional import products
 from fastdnn.functional.arrays import call, matrix
-from fastdnn.functional.products import Plan, activated_product, plan, product
+from fastdnn.functional.products import activated_product, plan, product
 from fastdnn.kernels import gemm
+from fastdnn.kernels import team as teams
 from fastdnn.kernels.activations import ACTIVATIONS
 from fastdnn.kernels.microkernels import TILE_ROWS, TILE_VECTORS
-from fastdnn.kernels.team import ARRIVALS, new_counters
 from fastdnn.kernels.vectors import lane_count
 
 pytestmark = pytest.mark.kernels
@@ -84,17 +84,27 @@ def forced(monkeypatch, **choices):
     """
     taken = []
 
-    def planned(m, n, k, lines_left, lines_right, rows_right, dtype):
-        usual = plan(m, n, k, lines_left, lines_right, rows_right, dtype)
+    def planned(m, n, k, lines_left, lines_right, rows_right, dtype, alone):
+        usual = plan(m, n, k, lines_left, lines_right, rows_right, dtype, alone)
         if usual.dots:
             taken.append(usual)
             return usual
-        packs_left = choices.get("packs_left", usual.packs_left)
-        packs_right = choices.get("packs_right", usual.packs_right) or not rows_right
-        height = min(choices.get("height", usual.height), m)
-        left_size = m * k if packs_left else 0
-        sizes = gemm.own_sizes(-(-n // gemm.panel_width(dtype)), k, packs_right, dtype)
-        taken.append(Plan(height, packs_left, packs_right, False, left_size, *sizes))
+        made = usual._replace(**choices)
+        depth = min(made.depth, k)
+        width, panels = gemm.panel_width(dtype), -(-n // gemm.panel_width(dtype))
+        packs_right = made.packs_right or not rows_right
+        held = min(made.held, panels) if packs_right else panels
+        slot = -(-depth // lane_count(dtype)) * lane_count(dtype) * width
+        taken.append(
+            made._replace(
+                height=min(made.height, m),
+                packs_right=packs_right,
+                held=held,
+                depth=depth,
+                left_size=m * k if made.packs_left else 0,
+                panels_size=(held if packs_right else 1) * slot,
+            )
+        )
         return taken[-1]
 
     monkeypatch.setattr(products, "plan", planned)
@@ -232,6 +242,14 @@ def team_cases(dtype):
     ]
 
 
+# Rounds of a panel and of a run of k; blocks of two panels, and some of one; of all tiles.
+ROUNDS = (
+    {"held": 1, "group": 1, "depth": gemm.K_RUN},
+    {"held": 2, "group": 2, "depth": gemm.K_RUN, "block": 2},
+    {"block": 1000},
+)
+
+
 @each_team
 @each_dtype
 def test_any_team_gives_the_same_bits(team, dtype, monkeypatch):
@@ -239,18 +257,19 @@ def test_any_team_gives_the_same_bits(team, dtype, monkeypatch):
         left, right = drawn(m, k, n, dtype)
         expected = product(left, right)
         for packs_left, packs_right in itertools.product((False, True), repeat=2):
-            with monkeypatch.context() as patch:
-                forced(patch, packs_left=packs_left, packs_right=packs_right)
-                force_team(patch, team)
-                assert_same(product(left, right), expected)
+            for rounds in ({}, *ROUNDS):
+                with monkeypatch.context() as patch:
+                    forced(patch, packs_left=packs_left, packs_right=packs_right, **rounds)
+                    force_team(patch, team)
+                    assert_same(product(left, right), expected)
 
 
 class OneByOne:
     """Stands in for `call`: the members one after the other, each with buffers of its own.
 
-    Nobody waits at a meeting. What a member packs of the left operand is handed on, and all members
-    run again once it is complete: then what each wrote must be all of ``out``, every element once,
-    and nothing in ``work`` but what all share and its own part.
+    Each finds the pieces of all others claimed, and waits for nobody. What it packs is handed on,
+    and all members run again once that is complete: then what each wrote must be all of ``out``,
+    every element once, and nothing in ``work`` but what all share and its own part.
     """
 
     def __init__(self, team, taken):
@@ -261,7 +280,7 @@ class OneByOne:
     ):  # fmt: skip
         assert team == self.team
         road = self.taken[-1]
-        shared = np.full(road.left_size, np.nan, out.dtype)
+        shared = np.full(road.left_size + road.panels_size, np.nan, out.dtype)
         for _ in range(2):
             written = np.zeros(out.size, int)
             for member in range(team):
@@ -276,13 +295,17 @@ class OneByOne:
         target, activated = np.full_like(out, np.nan), np.full_like(values, np.nan)
         work = np.full(work_size, np.nan, out.dtype)
         work[: shared.size] = shared
-        counters = new_counters()
-        counters[ARRIVALS] = self.team
-        with np.errstate(all="ignore"):  # of a left operand that is not complete yet
+        counters = np.zeros(teams._TICKETS + 8 * teams._LINE * self.team, np.int64)
+        counters[teams._TICKETS :: teams._LINE] = 1 << 60  # a phase far ahead
+        for kind in range(8):
+            counters[teams._TICKETS + (kind * self.team + member) * teams._LINE] = 0
+        counters[teams.FINISHED] = 1 << 60
+        with np.errstate(all="ignore"):  # of operands that are not complete yet
             kernel(member, counters, self.team, address, target, activated, left, right,
                    bias, work, *args)  # fmt: skip
-        own_size = road.panels_size + road.own_size
-        own = slice(road.left_size + member * own_size, road.left_size + (member + 1) * own_size)
+        own = slice(
+            shared.size + member * road.own_size, shared.size + (member + 1) * road.own_size
+        )
         shared[:] = work[: shared.size]
         work[: shared.size] = work[own] = np.nan
         assert np.isnan(work).all()
@@ -332,47 +355,6 @@ def test_bias_scale_and_activation(name, dtype):
             assert_close(A, reference.ACTIVATIONS[name].function(expected)[0])
             assert_same(product(left, given, bias=bias), Z)
             assert_close(product(left, given, scale=0.25), 0.25 * exact(left, right))
-
-
-def test_plans_choose_every_road():
-    """What the plans of the package's own shapes look like."""
-    double, single = np.dtype("float64"), np.dtype("float32")
-    big = plan(1024, 1024, 1024, True, False, True, single)
-    assert big.packs_left and big.packs_right and not big.dots
-    assert not plan(5, 512, 512, True, False, True, single).packs_right
-    assert plan(5, 512, 512, True, True, False, single).packs_right
-    assert plan(500, 1, 500, True, True, True, double).dots
-    assert not plan(500, 1, 500, False, True, True, double).dots
-    assert plan(1, 500, 500, True, True, False, double).dots
-    assert not plan(1, 500, 500, True, False, True, double).dots
-
-
-@each_dtype
-def test_both_sides_of_a_plans_thresholds(dtype):
-    dtype = np.dtype(dtype)
-    width, few = gemm.panel_width(dtype), gemm.FEW
-
-    def planned(m, n, k=100, rows_right=True):
-        return plan(m, n, k, True, not rows_right, rows_right, dtype)
-
-    panels, tiles = products.PACK_LEFT_PANELS, products.PACK_RIGHT_TILES
-    k = products.PACK_LEFT_BYTES // dtype.itemsize // 64
-    assert not planned(64, (panels - 1) * width, k).packs_left
-    assert planned(64, (panels - 1) * width + 1, k).packs_left
-    assert not planned(64, (panels - 1) * width + 1, k - 1).packs_left
-    assert not planned((tiles - 1) * TILE_ROWS, 50).packs_right
-    assert planned((tiles - 1) * TILE_ROWS + 1, 50).packs_right
-    assert planned(few, 50, rows_right=False).dots
-    assert not planned(few + 1, 50, rows_right=False).dots
-    assert planned(50, few).dots and not planned(50, few + 1).dots
-    # memory for what is packed, and no more tiles than their rows need
-    for m, n in itertools.product((few + 1, 50, 1000), (few + 1, 1000)):
-        how = planned(m, n)
-        assert -(-m // how.height) == -(-m // TILE_ROWS) and how.height <= TILE_ROWS
-        assert (how.left_size >= m * 100) if how.packs_left else (how.left_size == 0)
-        panels_held = min(-(-n // width), gemm.GROUP_PANELS) if how.packs_right else 1
-        assert how.panels_size >= panels_held * width * 100
-        assert how.own_size >= how.height * width
 
 
 # --- buffers ---------------------------------------------------------------------------------

@@ -20,6 +20,18 @@ PACK_LEFT_BYTES = 4 * 1024 * 1024
 # a panel of the right one where so many tiles read it; columns are always brought into rows.
 PACK_RIGHT_TILES = 8
 
+# A team packs so much of the right operand in one round, at most: all columns and one run of k, if
+# they fit; and more of k where all columns take less than ROUND_BYTES, because rounds end with a
+# meeting.
+MOST_ROUND_BYTES = 16 * 1024 * 1024
+ROUND_BYTES = 2 * 1024 * 1024
+
+# The members of a team claim blocks: so many of a product, if that makes them no smaller than
+# LEAST_PER_BLOCK and no larger than MOST_PER_BLOCK multiply-adds, times the bytes of a number: the
+# first is worth a claim, and for half of the second, 5 microseconds, all wait for the last.
+BLOCKS = 64
+LEAST_PER_BLOCK, MOST_PER_BLOCK = 1 << 19, 1 << 22
+
 # A product alone is so much faster than a training step's average multiply-add, times the bytes of
 # a number: 3 times in float32, 1.5 times in float64.
 PACE = 12
@@ -32,25 +44,51 @@ class Plan(NamedTuple):
     packs_left: bool
     packs_right: bool
     dots: bool  # as scalar products of lines
-    left_size: int  # elements of the packed left operand
-    panels_size: int  # and of each member's own buffers: packed panels of the right one,
-    own_size: int  # a tile
+    block: int  # tiles that a member claims,
+    group: int  # and panels
+    held: int  # panels in a round,
+    depth: int  # and its length of k
+    left_size: int  # elements of the packed left operand,
+    panels_size: int  # of the packed panels,
+    own_size: int  # and of each member's own buffer
 
 
 @lru_cache(maxsize=1024)
 def plan(
-    m: int, n: int, k: int, lines_left: bool, lines_right: bool, rows_right: bool, dtype: np.dtype
-) -> Plan:
-    """Plan (m x k) @ (k x n); `lines`: contiguous along k, `rows`: contiguous along n."""
+    m: int, n: int, k: int, lines_left: bool, lines_right: bool, rows_right: bool,
+    dtype: np.dtype, alone: bool,
+) -> Plan:  # fmt: skip
+    """Plan (m x k) @ (k x n); `lines`: contiguous along k, `rows`: contiguous along n.
+
+    A member `alone` packs a group of panels just before it reads them.
+    """
     if (n <= gemm.FEW and lines_left) or (m <= gemm.FEW and lines_right):
-        return Plan(1, False, False, True, 0, 0, 0)
-    tiles = -(-m // TILE_ROWS)
-    panels = -(-n // gemm.panel_width(dtype))
+        return Plan(1, False, False, True, 1, 1, 1, 1, 0, 0, 0)
+    width = gemm.panel_width(dtype)
+    tiles, panels = -(-m // TILE_ROWS), -(-n // width)
+    height = -(-m // tiles)
     packs_left = panels >= PACK_LEFT_PANELS and m * k * dtype.itemsize >= PACK_LEFT_BYTES
     packs_right = not rows_right or tiles >= PACK_RIGHT_TILES
-    left_size = aligned(m * k, dtype) if packs_left else 0
-    sizes = gemm.own_sizes(panels, k, packs_right, dtype)
-    return Plan(-(-m // tiles), packs_left, packs_right, False, left_size, *sizes)
+    runs = 1 if alone else ROUND_BYTES // (panels * width * gemm.K_RUN * dtype.itemsize)
+    runs = min(max(1, runs), -(-k // gemm.K_RUN))
+    depth = min(k, runs * gemm.K_RUN)
+    panel_size = aligned(depth, dtype) * width
+    group = held = min(panels, max(1, gemm.GROUP_PANELS // runs))
+    block = tiles
+    if not alone:
+        group = min(group, max(1, panels * tiles // BLOCKS))
+        work = m * n * k * dtype.itemsize // BLOCKS
+        work = min(max(work, LEAST_PER_BLOCK), MOST_PER_BLOCK) // dtype.itemsize
+        block = max(1, min(tiles, work // (height * group * width * depth)))
+        held = MOST_ROUND_BYTES // (group * panel_size * dtype.itemsize) * group
+        held = min(panels, max(group, held))
+    if not packs_right:
+        held = panels
+    return Plan(
+        height, packs_left, packs_right, False, block, group, held, depth,
+        aligned(m * k, dtype) if packs_left else 0, (held if packs_right else 1) * panel_size,
+        gemm.own_size(dtype),
+    )  # fmt: skip
 
 
 def product(left: Array, right: Array, *, scale: float = 1.0, bias: Array | None = None) -> Array:
@@ -113,18 +151,20 @@ def _multiply(
     a, a_start, a_row, a_k = matrix(left)
     b, b_start, b_k, b_column = matrix(right)
     lines_left, lines_right = a_k == 1 or k == 1, b_k == 1 or k == 1
-    how = plan(m, n, k, lines_left, lines_right, b_column == 1 or n == 1, dtype)
+    team = team_for(m * n * k * dtype.itemsize // PACE)
+    how = plan(
+        m, n, k, lines_left, lines_right, b_column == 1 or n == 1, dtype, team == 1
+    )  # fmt: skip
     if how.dots and not lines_left:
         a, a_start, a_row, a_k = np.ascontiguousarray(left).reshape(-1), 0, k, 1
     if how.dots and not lines_right:
         b, b_start, b_k, b_column = np.ascontiguousarray(right.T).reshape(-1), 0, 1, k
-    team = team_for(m * n * k * dtype.itemsize // PACE)
     target = out.reshape(-1)
     activated = target if values is out else values.reshape(-1)
     call(
         gemm.multiply, team,
         tile_address(dtype), target, activated, a, b, target if bias is None else flat(bias),
-        working_memory(how.left_size + team * (how.panels_size + how.own_size), dtype),
+        working_memory(how.left_size + how.panels_size + team * how.own_size, dtype),
         float(scale), code, bias is not None,
         m, n, k, a_start, a_row, a_k, b_start, b_k, b_column, *how, key=dtype,
     )  # fmt: skip

@@ -2,11 +2,14 @@
 
 ``out = scale * left @ right (+ bias of each row)``, then, where asked for, ``values = g(out)``.
 
-The columns of ``right`` are cut into panels, the rows of ``left`` into tiles. A member of the team
-takes a share of both, and nobody else writes to its tiles; k runs in blocks of ``K_RUN``. For each
-run a group of panels stays in the second-level cache while tile after tile of the left operand,
-which the first-level cache holds, passes over it. Every element is thus the same chain of
-multiply-adds whoever computes it and whether operands are packed or read in place: results are
+The columns of ``right`` are cut into panels, the rows of ``left`` into tiles. A product is made in
+rounds, each some panels and one or more runs of k: a team packs the panels, waits until they are
+complete, and multiplies. Both is done in pieces that members claim (see `team`), because cores
+differ in speed from one millisecond to the next: with equal shares all waited for the slowest, and
+the others' threads fell asleep. A block of tiles times a group of panels is one such piece. The
+group stays in the second-level cache while tile after tile of the left operand, which the
+first-level cache holds, passes over it. Every element is the same chain of multiply-adds, cut every
+``K_RUN``, whoever computes it and whether operands are packed or read in place: results are
 bit-identical for any team.
 
 A product with very few rows or columns would leave most of a tile unused. It is computed as
@@ -43,13 +46,16 @@ from .simd import (
     store_up_to,
     sum_lanes,
 )
-from .team import meet, share
+from .team import PACKING, PANELS, UNITS, claim, finish, share, wait
 from .vectors import lane_count
 
 # k runs in blocks of K_RUN: a tile of the left operand takes 6 KiB of the first-level cache, a
 # group of panels half a MiB of the second-level one (with 64-byte vectors).
 K_RUN = 256
 GROUP_PANELS = 8
+
+# Pieces in which a team packs the left operand.
+LEFT_PIECES = 64
 
 # Rows or columns up to which a product is computed as scalar products.
 FEW = 4
@@ -66,12 +72,9 @@ def panel_width(dtype: np.dtype) -> int:
     return TILE_VECTORS * lane_count(dtype)
 
 
-def own_sizes(panels: int, k_count: int, packs_right: bool, dtype: np.dtype) -> tuple[int, int]:
-    """Elements of a member's own buffers: packed panels; a tile or a square."""
-    lane, width = lane_count(dtype), panel_width(dtype)
-    group = min(panels, GROUP_PANELS) if packs_right else 1
-    run = -(-min(K_RUN, k_count) // lane) * lane
-    return group * width * run, max(TILE_ROWS * width, lane * lane)
+def own_size(dtype: np.dtype) -> int:
+    """Elements of a member's own buffer: a tile or a square."""
+    return max(TILE_ROWS * panel_width(dtype), lane_count(dtype) ** 2)
 
 
 @routine
@@ -95,81 +98,150 @@ def finish_tile(out, values, stride, tile, tile_stride, rows, columns, adds, cod
 
 
 @routine
-def _row_parts(team, tiles):
-    """Parts of the rows; a member has one of them, and a share of the columns.
+def _next(counters, kind, phase, member, team, count, piece):
+    """The piece after ``piece`` for a member alone, any that is left for one of a team; or -1."""
+    if team > 1:
+        return claim(counters, kind, phase, member, team, count)
+    return piece + 1 if piece + 1 < count else -1
 
-    With the parts of the columns they form a grid as square as can be: a member then reads the
-    least of what the others read, too.
+
+@stage
+def _pack_panels(
+    member, counters, team, phase, packed, right, right_k, right_column, panels, group, columns,
+    depth, slot, square,
+):  # fmt: skip
+    """Pack ``panels`` panels of ``right``, in pieces of a group and a run of k; returns how many.
+
+    The groups are shared out as those of the blocks are: most members pack what they read next.
     """
-    parts = 1
-    for i in range(2, team):
-        if team % i == 0 and i * i <= team and i <= tiles:
-            parts = i
-    return parts
+    width = TILE_VECTORS * lanes(packed)
+    runs = (depth + K_RUN - 1) // K_RUN
+    count = (panels + group - 1) // group * runs
+    piece = _next(counters, PANELS, phase, member, team, count, -1)
+    while piece >= 0:
+        panel, k = piece // runs * group, piece % runs * K_RUN
+        j = panel * width
+        pack_lines(
+            at(packed, panel * slot + k * width), slot, width,
+            at(right, j * right_column + k * right_k), right_column, right_k,
+            min(group, panels - panel), width, columns - j, min(K_RUN, depth - k), square,
+        )  # fmt: skip
+        finish(counters, team)
+        piece = _next(counters, PANELS, phase, member, team, count, piece)
+    return count
+
+
+@stage
+def _pack_left(
+    member, counters, team, packed, left, left_row, left_k, rows, k_count, height, square
+):
+    """Pack the left operand, in pieces; returns how many."""
+    piece = _next(counters, PACKING, 1, member, team, LEFT_PIECES, -1)
+    while piece >= 0:
+        pack_left(
+            packed, piece, LEFT_PIECES, left, left_row, left_k, rows, k_count, K_RUN, height, square
+        )
+        finish(counters, team)
+        piece = _next(counters, PACKING, 1, member, team, LEFT_PIECES, piece)
+    return LEFT_PIECES
+
+
+@stage
+def _block(
+    micro_kernel, out, values, left, left_row, left_k, packed_left, packs_left,
+    right, right_k, packed_right, packed_from, bias, first_mode, scale, code,
+    m, n, height, first_tile, end_tile, first_panel, end_panel, k_start, k_end, k_count, slot,
+    own_tile,
+):  # fmt: skip
+    """Some tiles of the left operand times some panels of the right one, for k in one round."""
+    lane = lanes(out)
+    width = TILE_VECTORS * lane
+    for k in range(k_start, k_end, K_RUN):
+        run = min(K_RUN, k_end - k)
+        for tile in range(first_tile, end_tile):
+            i = tile * height
+            high = min(height, m - i)
+            a, a_row, a_k = at(left, i * left_row + k * left_k), left_row, left_k
+            if packs_left:
+                a, a_row, a_k = at(packed_left, k * m + i * run), 1, high
+            for panel in range(first_panel, end_panel):
+                j = panel * width
+                b, b_k = at(right, j + k * right_k), right_k
+                if panel >= packed_from:
+                    place = (panel - packed_from) * slot + (k - k_start) * width
+                    b, b_k = at(packed_right, place), width
+                columns = min(width, n - j)
+                vectors = tile_vectors((columns + lane - 1) // lane)
+                home = at(out, i * n + j)
+                target, target_stride = home, n
+                mode = ADD if k > 0 else first_mode
+                direct = columns == vectors * lane
+                if not direct:
+                    target, target_stride = own_tile, width
+                    mode = SET if k > 0 else first_mode
+                multiply_tile(
+                    micro_kernel, high, vectors, target, target_stride, a, a_row, a_k, 0,
+                    b, b_k, run, 1, mode, scale, at(bias, i),
+                )  # fmt: skip
+                activates = k + run == k_count and code >= 0
+                if activates or not direct:
+                    finish_tile(
+                        home, at(values, i * n + j), n, target, target_stride, high, columns,
+                        k > 0 and not direct, code if activates else NO_ACTIVATION,
+                    )  # fmt: skip
 
 
 @stage
 def _tile_products(
-    member, team, micro_kernel, out, values, left, left_row, left_k, packed_left, packs_left,
-    right, right_k, right_column, packed_right, packs_right, bias, first_mode, scale, code,
-    m, n, k_count, height, own_tile,
+    member, counters, team, micro_kernel, out, values, left, left_row, left_k, packed_left,
+    packs_left, right, right_k, right_column, packed_right, packs_right, bias, first_mode, scale,
+    code, m, n, k_count, height, block, group, held, depth, own_tile,
 ):  # fmt: skip
-    """This member's share of ``out``, a group of panels and a run of k at a time."""
+    """``out`` in rounds of ``held`` panels and ``depth`` of k: pack, then multiply, in pieces."""
     lane = lanes(out)
     width = TILE_VECTORS * lane
     tiles, panels = (m + height - 1) // height, (n + width - 1) // width
-    parts = _row_parts(team, tiles)
-    first_tile, end_tile = share(member % parts, parts, tiles)
-    tiles = end_tile - first_tile
-    first, end = share(member // parts, team // parts, panels * tiles)
-    last_panel = (end + tiles - 1) // tiles
-    for group in range(first // tiles, last_panel, GROUP_PANELS):
-        group_end = min(group + GROUP_PANELS, last_panel)
-        # Read in place, only the last panel is packed, if it is not full.
-        packed_from = group if packs_right else group_end - 1
-        packs = packs_right or group_end * width > n
-        for k in range(0, k_count, K_RUN):
-            run = min(K_RUN, k_count - k)
-            slot = (run + lane - 1) // lane * lane * width
-            last = k + run == k_count
+    blocks = (tiles + block - 1) // block
+    # Read in place, only the last panel is packed, if it is not full.
+    packed_from = 0 if packs_right else n // width
+    phase, goal = 0, 0
+    for first in range(0, panels, held):
+        end = min(first + held, panels)
+        groups = (end - first + group - 1) // group
+        for k in range(0, k_count, depth):
+            k_end = min(k + depth, k_count)
+            slot = (k_end - k + lane - 1) // lane * lane * width
+            phase += 1
+            start = max(first, packed_from)
+            packs = start < end
             if packs:
-                j = packed_from * width
-                pack_lines(
-                    packed_right, slot, width, at(right, j * right_column + k * right_k),
-                    right_column, right_k, group_end - packed_from, width, n - j, run, own_tile,
+                j = start * width
+                goal += _pack_panels(
+                    member, counters, team, phase, packed_right,
+                    at(right, j * right_column + k * right_k), right_k, right_column,
+                    end - start, group, n - j, k_end - k, slot, own_tile,
                 )  # fmt: skip
-            for tile in range(tiles):
-                i = (first_tile + tile) * height
-                high = min(height, m - i)
-                a, a_row, a_k = at(left, i * left_row + k * left_k), left_row, left_k
-                if packs_left:
-                    a, a_row, a_k = at(packed_left, k * m + i * run), 1, high
-                for panel in range(group, group_end):
-                    if panel * tiles + tile < first or panel * tiles + tile >= end:
-                        continue
-                    j = panel * width
-                    b, b_k = at(right, j + k * right_k), right_k
-                    if packs and panel >= packed_from:
-                        b, b_k = at(packed_right, (panel - packed_from) * slot), width
-                    columns = min(width, n - j)
-                    vectors = tile_vectors((columns + lane - 1) // lane)
-                    home = at(out, i * n + j)
-                    target, target_stride = home, n
-                    mode = ADD if k > 0 else first_mode
-                    direct = columns == vectors * lane
-                    if not direct:
-                        target, target_stride = own_tile, width
-                        mode = SET if k > 0 else first_mode
-                    multiply_tile(
-                        micro_kernel, high, vectors, target, target_stride, a, a_row, a_k, 0,
-                        b, b_k, run, 1, mode, scale, at(bias, i),
-                    )  # fmt: skip
-                    activates = last and code >= 0
-                    if activates or not direct:
-                        finish_tile(
-                            home, at(values, i * n + j), n, target, target_stride, high, columns,
-                            k > 0 and not direct, code if activates else NO_ACTIVATION,
-                        )  # fmt: skip
+            if packs_left and phase == 1:
+                goal += _pack_left(
+                    member, counters, team, packed_left, left, left_row, left_k, m, k_count, height,
+                    own_tile,
+                )  # fmt: skip
+            wait(counters, team, goal)
+            count = groups * blocks
+            piece = _next(counters, UNITS, phase, member, team, count, -1)
+            while piece >= 0:
+                panel, tile = first + piece // blocks * group, piece % blocks * block
+                _block(
+                    micro_kernel, out, values, left, left_row, left_k, packed_left, packs_left,
+                    right, right_k, packed_right, start, bias, first_mode, scale, code,
+                    m, n, height, tile, min(tile + block, tiles), panel, min(panel + group, end),
+                    k, k_end, k_count, slot, own_tile,
+                )  # fmt: skip
+                finish(counters, team)
+                piece = _next(counters, UNITS, phase, member, team, count, piece)
+            goal += count
+            if end < panels or k_end < k_count:  # before the next round packs, or adds to ``out``
+                wait(counters, team, goal)
 
 
 # --- scalar products -----------------------------------------------------------------------------
@@ -261,7 +333,8 @@ def _dot_products(
 def multiply(
     member, counters, team, micro_kernel, out, values, left, right, bias, work, scale, code,
     has_bias, m, n, k_count, left_start, left_row, left_k, right_start, right_k, right_column,
-    height, packs_left, packs_right, dots, left_size, panels_size, own_size,
+    height, packs_left, packs_right, dots, block, group, held, depth, left_size, panels_size,
+    own_size,
 ):  # fmt: skip
     """One member's part of out (m x n) = scale * left @ right (+ bias), and of values = g(out)."""
     a, b, c = pointer(left, left_start), pointer(right, right_start), pointer(out, 0)
@@ -272,16 +345,10 @@ def multiply(
             mode, scale, code, m, n, k_count,
         )  # fmt: skip
     else:
-        packed = pointer(work, 0)
-        own = left_size + member * (panels_size + own_size)
-        own_tile = pointer(work, own + panels_size)
-        if packs_left:
-            pack_left(
-                packed, member, team, a, left_row, left_k, m, k_count, K_RUN, height, own_tile
-            )
-            meet(counters, team, 1)
+        own = left_size + panels_size + member * own_size
         _tile_products(
-            member, team, micro_kernel, c, pointer(values, 0), a, left_row, left_k, packed,
-            packs_left, b, right_k, right_column, pointer(work, own), packs_right,
-            pointer(bias, 0), mode, scale, code, m, n, k_count, height, own_tile,
+            member, counters, team, micro_kernel, c, pointer(values, 0), a, left_row, left_k,
+            pointer(work, 0), packs_left, b, right_k, right_column, pointer(work, left_size),
+            packs_right, pointer(bias, 0), mode, scale, code, m, n, k_count, height, block, group,
+            held, depth, pointer(work, own),
         )  # fmt: skip
