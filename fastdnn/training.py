@@ -7,6 +7,7 @@ is not done: without validation or callbacks, full-batch epochs are not even see
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -180,7 +181,7 @@ class Training:
         """Epochs of mini-batches in one call, each in an order of its own if they are shuffled."""
         m, rng = self.examples.columns, self.rng
         first = self.history.epochs
-        before = rng.bit_generator.state if isinstance(rng, np.random.Generator) else None
+        before = copy.deepcopy(rng)
         blocks = [block for _ in range(count) for block in self.examples.epoch(rng)]
         orders = [block.order for block in blocks if block.order is not None]
         block = replace(blocks[0], order=np.concatenate(orders) if orders else None)
@@ -192,8 +193,8 @@ class Training:
             )  # fmt: skip
         except DivergenceError:
             # How many orders were drawn ahead depends on the clock; what is drawn next must not.
-            if isinstance(rng, np.random.Generator):
-                rng.bit_generator.state = before
+            if isinstance(before, np.random.Generator) and isinstance(rng, np.random.Generator):
+                rng.bit_generator.state = before.bit_generator.state
                 for _ in range(self.history.epochs - first + 1):
                     rng.permutation(m)
             raise

@@ -1,4 +1,4 @@
-"""fit: how many steps and epochs a compiled call holds depends on the clock, and changes nothing."""
+"""fit: how many steps a compiled call holds depends on the clock, and changes nothing."""
 
 from __future__ import annotations
 
