@@ -115,17 +115,18 @@ def run_team(kernel: Any, team: int, *args: Any) -> int:
     """
     counters = new_counters()
     team = min(team, _team_limit())
-    if team > 1 and teams_are_safe() and _inside.acquire(blocking=False):
-        lock = _inside
-        before = numba.get_num_threads()
-        try:
-            if team != before:
-                numba.set_num_threads(team)
-            launch(_address(kernel, args), counters, team, args)
-        finally:
-            if team != before:
-                numba.set_num_threads(before)
-            lock.release()
+    if team > 1 and teams_are_safe() and not _inside.locked():
+        # No trying to acquire it: Ctrl-C may come between that and a `try`, never within a `with`.
+        # Whoever is outrun since the look at it waits for one call.
+        with _inside:
+            before = numba.get_num_threads()
+            try:
+                if team != before:
+                    numba.set_num_threads(team)
+                launch(_address(kernel, args), counters, team, args)
+            finally:
+                if team != before:
+                    numba.set_num_threads(before)
     else:
         kernel(0, counters, 1, *args)
     return int(counters[RESULT])

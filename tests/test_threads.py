@@ -36,6 +36,7 @@ from thread_cases import (
 
 import fastdnn
 from fastdnn import dispatch
+from fastdnn.kernels import step
 
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
@@ -140,6 +141,22 @@ class TestTeamSize:
         monkeypatch.setenv("FASTDNN_NUM_THREADS", "3")
         assert dispatch.best_team(1e10) == 3
         assert dispatch.best_team(1e10, limit=4) == 4
+
+
+@pytest.mark.parametrize("place", ["get_num_threads", "set_num_threads"])
+def test_ctrl_c_around_a_call_leaves_no_lock_behind(place, monkeypatch):
+    """It may come between any two steps of Python; who held the lock then would keep it."""
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dispatch, "teams_are_safe", lambda: True)
+    monkeypatch.setattr(dispatch, "_team_limit", lambda: 2)
+    monkeypatch.setattr(numba, "get_num_threads", lambda: 1)
+    monkeypatch.setattr(numba, place, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        dispatch.run_team(step.train_steps, 2)
+    assert not dispatch._inside.locked()
 
 
 def thread_counts() -> None:

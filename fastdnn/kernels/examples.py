@@ -151,7 +151,7 @@ def softmax_panels(work, shape, layers, layer, target, panels):
             softmax_columns(A, A, n_out, width, width)
 
 
-@stage
+@routine
 def forward_units(
     work, parameters, shape, layers, layer, row, row_end, source, slot, panels, step, panel
 ):  # fmt: skip
@@ -159,6 +159,7 @@ def forward_units(
 
     Their input stands from panel ``source`` on, they themselves from ``slot`` on.
     """
+    out_of_line()
     key = mask_key(shape[SEED], step, layer)
     forward_rows(work, parameters, shape, layers, layer, row, row_end, source, slot, panels, key,
                  panel)  # fmt: skip
@@ -169,11 +170,12 @@ def forward_units(
             keep_for_weights(work, shape, layers, layer + 1, values, row, row_end - row, i)
 
 
-@stage
+@routine
 def backward_units(
     work, parameters, shape, layers, layer, row, row_end, panel, slot, panels, step
 ):  # fmt: skip
     """dZ_prev = (W^T dZ) g'(Z_prev) of some units for ``panels`` panels from ``panel`` on."""
+    out_of_line()
     key = mask_key(shape[SEED], step, layer - 1)
     n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
     stride, previous = layers[layer, OUTPUT_PANEL], layers[layer - 1, OUTPUT_PANEL]
@@ -191,9 +193,10 @@ def backward_units(
     )  # fmt: skip
 
 
-@stage
+@routine
 def costs_and_errors(work, shape, layers, partial_costs, panel, slot, panels):
     """Cost and dZ of the output, for ``panels`` panels from ``panel`` on."""
+    out_of_line()
     last, width = shape[LAYERS] - 1, shape[WIDTH]
     n_out, stride = layers[last, N_OUT], layers[last, OUTPUT_PANEL]
     softmax_panels(work, shape, layers, last, slot, panels)

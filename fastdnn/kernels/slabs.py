@@ -16,7 +16,7 @@ from __future__ import annotations
 from .activations import SOFTMAX, activate_run
 from .dropout import drop_run, mask_key
 from .examples import keep_for_weights
-from .jit import routine, stage
+from .jit import routine
 from .linear import K_BLOCK, PLAIN, multiply_panels
 from .microkernels import ADD, SET
 from .packing import pack_columns, spread_example, transpose_panel, transpose_units
@@ -109,12 +109,13 @@ def multiply_slab(work, parameters, shape, layers, block, slab, scratch):
             )  # fmt: skip
 
 
-@stage
+@routine
 def multiply_slabs(
     member, counters, team, goal, phase, shape, layers, blocks, parameters, work, scratch,
     x, order, start,
 ):  # fmt: skip
     """Every slab's part of Z, with X from ``start`` on, or as loaded before; the new goal."""
+    out_of_line()
     count = shape[FIRST_LAYER_BLOCKS]
     slab = claim(counters, FIRST_BLOCKS, phase, member, team, count)
     while slab >= 0:

@@ -14,8 +14,8 @@ from __future__ import annotations
 import math
 
 from .examples import backward_units, costs_and_errors, forward_units, load_panel
-from .jit import kernel, stage
-from .simd import pointer
+from .jit import kernel, routine, stage
+from .simd import out_of_line, pointer
 from .slabs import activate_slabs, multiply_slabs
 from .tables import (
     CHUNKS,
@@ -60,11 +60,12 @@ _PACK, _LOAD, _FIRST, _EXAMPLES, _UPDATE = range(1, 6)
 _PHASES = 8
 
 
-@stage
+@routine
 def _load(
     member, counters, team, goal, phase, shape, layers, work, x, y, sample_weights, order, start
 ):  # fmt: skip
     """All panels of X and Y, before any is used; returns the new goal."""
+    out_of_line()
     panels = shape[PANEL_COUNT]
     panel = claim(counters, LOADING, phase, member, team, panels)
     while panel >= 0:
@@ -75,7 +76,7 @@ def _load(
     return goal + panels
 
 
-@stage
+@routine
 def _first_layer(
     member, counters, team, goal, phase, shape, layers, parameters, work, number
 ):  # fmt: skip
@@ -84,6 +85,7 @@ def _first_layer(
     Where the weights of this layer are more than its input: they then stay in the cache of the
     member that updates them.
     """
+    out_of_line()
     units, panels = layers[0, N_OUT], shape[PANEL_COUNT]
     count = (units + UNITS_TOGETHER - 1) // UNITS_TOGETHER
     piece = claim(counters, UNITS, phase, member, team, count)

@@ -325,12 +325,13 @@ def update_weights(
 _PACKING_PARTS = 8
 
 
-@stage
+@routine
 def pack_weights(member, counters, team, goal, phase, work, parameters, shape, layers, scratch):
     """W and W^T of the layers that have room for it, in the order in which products read them.
 
     Returns the pieces that are finished afterwards.
     """
+    out_of_line()
     count = shape[LAYERS] * 2 * _PACKING_PARTS
     piece = claim(counters, PACKING, phase, member, team, count)
     while piece >= 0:
