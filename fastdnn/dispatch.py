@@ -9,7 +9,6 @@ all members of a team at once: TBB, or OpenMP told to choose team sizes itself).
 
 from __future__ import annotations
 
-import functools
 import os
 import threading
 from typing import Any
@@ -46,27 +45,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-@functools.lru_cache
-def _count(value: bytes | str | None) -> int:
-    """The number that a variable of the environment holds, or 0."""
-    text = os.fsdecode(value or "")
-    return int(text) if text.isdecimal() else 0
-
-
-_LIMIT = "FASTDNN_NUM_THREADS"
-_LIMIT_KEY = os.environ.encodekey(_LIMIT)
-
-
 def default_threads() -> int:
-    """Threads a call may use: ``FASTDNN_NUM_THREADS``, or all that Numba has.
-
-    The variable is looked up in the dictionary behind ``os.environ``, whose own code takes 40
-    microseconds after a large product, which leaves none of it in the caches.
-    """
-    variables = getattr(os.environ, "_data", None)
-    value = os.environ.get(_LIMIT) if variables is None else variables.get(_LIMIT_KEY)
-    most = int(config.NUMBA_NUM_THREADS)
-    return min(_count(value) or most, most)
+    """Threads a call may use: ``FASTDNN_NUM_THREADS``, or all that Numba has."""
+    wanted = os.environ.get("FASTDNN_NUM_THREADS", "")
+    if wanted.isdecimal() and int(wanted) > 0:
+        return min(int(wanted), int(config.NUMBA_NUM_THREADS))
+    return int(config.NUMBA_NUM_THREADS)
 
 
 def threads(n_threads: int | None) -> int:
@@ -152,17 +136,18 @@ def run_team(kernel: Any, team: int, *args: Any, key: Any = None) -> int:
     counters = new_counters()
     if team > 1:
         team = min(team, most_members())
-    if team > 1 and _inside.acquire(blocking=False):
-        lock = _inside
-        before = parallel._get_num_threads()
-        try:
-            if team != before:
-                numba.set_num_threads(team)
-            launch(_address(kernel, args, key), counters, team, args)
-        finally:
-            if team != before:
-                numba.set_num_threads(before)
-            lock.release()
+    if team > 1 and not _inside.locked():
+        # No trying to acquire it: Ctrl-C may come between that and a `try`, never within a `with`.
+        # Whoever is outrun since the look at it waits for one call.
+        with _inside:
+            before = numba.get_num_threads()
+            try:
+                if team != before:
+                    numba.set_num_threads(team)
+                launch(_address(kernel, args, key), counters, team, args)
+            finally:
+                if team != before:
+                    numba.set_num_threads(before)
     else:
         kernel(0, counters, 1, *args)
     return int(counters[RESULT])

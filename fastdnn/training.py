@@ -7,10 +7,11 @@ is not done: without validation or callbacks, full-batch epochs are not even see
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,9 @@ from .regularisation import PLAIN, Regularisation
 
 # A compiled call should last about this long; Ctrl-C is served between calls.
 CALL_SECONDS = 0.1
+
+# The epochs of one call have so many examples together, at most: their order takes 8 MiB.
+CALL_EXAMPLES = 1 << 20
 
 # An optimizer's scalars are computed for so many calls at once: it costs little more than for one.
 STEPS_AHEAD = 16
@@ -141,21 +145,59 @@ class Training:
         return self.batch_size >= self.examples.columns and not self.examples.streamed
 
     def _epochs(self) -> None:
-        """One epoch; or, of the full batch and unwatched, as many as fit into one call."""
+        """One epoch; or, where nobody looks at every single one, as many as fit into one call."""
         epoch = self.history.epochs
         rate = self.rate.at(epoch)
+        count = 1 if self._watched else self.epochs - epoch
         if self._whole:
-            count = 1 if self._watched else self.epochs - epoch
             starts = np.full(min(count, self._steps_per_call()), -1, np.int64)
             starts[0] = 0
             (block,) = self.examples.epoch(None)
-            self._steps(block, starts, rate, self.batch_size)
+            self._steps(block, starts, rate, self.batch_size, an_epoch=1)
+        elif min(count, self._epochs_per_call) > 1:
+            self._several_epochs(min(count, self._epochs_per_call), rate)
         else:
             total = sum(self._batches(block, rate) for block in self.examples.epoch(self.rng))
             self.history.cost.append(total / self.examples.columns)
             self.history.learning_rate.append(rate)
         if self.validation is None:
             self.rate.observe(self.history.cost[-1])
+
+    @property
+    def _epochs_per_call(self) -> int:
+        """Epochs of mini-batches that fit into one call, where they can be in one.
+
+        All their batches are as large, and nothing but their order differs between them. A
+        checkpoint may be due after any of them, and a `Shuffler` may look at what was trained.
+        """
+        m = self.examples.columns
+        if self.examples.streamed or m % self.batch_size or self.checkpoint is not None:
+            return 1
+        if isinstance(self.rng, Shuffler):
+            return 1
+        return min(self._steps_per_call() // self._steps_an_epoch, CALL_EXAMPLES // m)
+
+    def _several_epochs(self, count: int, rate: float) -> None:
+        """Epochs of mini-batches in one call, each in an order of its own if they are shuffled."""
+        m, rng = self.examples.columns, self.rng
+        first = self.history.epochs
+        before = copy.deepcopy(rng)
+        blocks = [block for _ in range(count) for block in self.examples.epoch(rng)]
+        orders = [block.order for block in blocks if block.order is not None]
+        block = replace(blocks[0], order=np.concatenate(orders) if orders else None)
+        starts = np.arange(0, count * m, self.batch_size, dtype=np.int64)
+        try:
+            self._steps(
+                block, starts if orders else starts % m, rate, self.batch_size,
+                an_epoch=self._steps_an_epoch,
+            )  # fmt: skip
+        except DivergenceError:
+            # How many orders were drawn ahead depends on the clock; what is drawn next must not.
+            if isinstance(before, np.random.Generator) and isinstance(rng, np.random.Generator):
+                rng.bit_generator.state = before.bit_generator.state
+                for _ in range(self.history.epochs - first + 1):
+                    rng.permutation(m)
+            raise
 
     def _batches(self, block: Block, rate: float) -> float:
         """All mini-batches of a block; returns the sum of the costs of its examples."""
@@ -182,9 +224,18 @@ class Training:
         return max(1, min(1_000_000, int(CALL_SECONDS / self._seconds_per_step)))
 
     def _steps(
-        self, block: Block, starts: NDArray[np.int64], rate: float, examples: int
+        self,
+        block: Block,
+        starts: NDArray[np.int64],
+        rate: float,
+        examples: int,
+        *,
+        an_epoch: int | None = None,
     ) -> NDArray[np.float64]:
-        """Compiled steps at one learning rate; raises if they diverge."""
+        """Compiled steps at one learning rate; raises if they diverge.
+
+        Every ``an_epoch`` steps are an epoch, if that is given; else the caller knows.
+        """
         count, state = len(starts), self.state
         coefficients = self._coefficients(count, rate)
         costs = np.full(count, np.nan)
@@ -197,21 +248,26 @@ class Training:
                 holder=self._holder if self._whole and not self.callbacks else None,
             )  # fmt: skip
         except KeyboardInterrupt:  # it comes when the call is over, and its steps are done
-            self._note(costs[np.isfinite(costs)], rate)
+            self._note(costs[np.isfinite(costs)], rate, an_epoch)
             raise
         # The pace of this very call: steps that got slower must shorten the next call at once.
         self._seconds_per_step = (time.perf_counter() - began) / count
-        self._note(costs[:done], rate)
+        self._note(costs[:done], rate, an_epoch)
         if done < count:
             raise DivergenceError(self._divergence(rate, costs[done]))
         return costs
 
-    def _note(self, costs: NDArray[np.float64], rate: float) -> None:
-        """Steps are done; each is an epoch where it took all examples."""
+    def _note(self, costs: NDArray[np.float64], rate: float, an_epoch: int | None) -> None:
+        """Steps are done; every ``an_epoch`` of them are an epoch."""
         self.state.step += len(costs)
-        if self._whole:
-            self.history.cost.extend(costs.tolist())
-            self.history.learning_rate.extend([rate] * len(costs))
+        if an_epoch is not None:
+            epochs = len(costs) // an_epoch
+            costs = costs[: epochs * an_epoch].reshape(epochs, an_epoch)
+            if an_epoch > 1:
+                # One by one, as `_batches` adds them up.
+                costs = np.add.accumulate(costs * self.batch_size, axis=1) / self.examples.columns
+            self.history.cost.extend(costs[:, -1].tolist())
+            self.history.learning_rate.extend([rate] * epochs)
 
     def _coefficients(self, count: int, rate: float) -> NDArray[Any]:
         """The optimizer's scalars for the next ``count`` steps, computed ahead at a steady rate."""

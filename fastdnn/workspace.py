@@ -42,6 +42,13 @@ CHUNKS_OF_PANELS = {64: 16, 16: 8}  # from so many panels on, so many chunks
 # The first layer's units are shared out where its weights are so large, and more than its input.
 FIRST_LAYER_BYTES = 64 * 1024
 
+# The first layer is computed in slabs of its input where this is far larger than the second-level
+# cache and so wide that what slabs add to Z is little beside their rows of X, which stay there.
+SLAB_INPUT_BYTES = 4 * 1024 * 1024
+SLAB_BYTES = 1024 * 1024
+SLAB_UNITS_PER_OUTPUT = 8
+SLABS_WANTED = 32
+
 # From so much work on, panels of examples are narrow enough for a team of this size to share them.
 NARROW_MULTIPLY_ADDS = 1_000_000
 PANELS_WANTED = 4
@@ -133,8 +140,9 @@ class Plan:
         for row in self.layers[self.layers[:, tables.ONES] == 1].tolist():
             n_in, panel_size = row[tables.N_IN], row[tables.INPUT_PANEL]
             panels = row[tables.UNITS_PANEL] // (width * unit_width)
-            values = work[row[tables.INPUT] : row[tables.INPUT] + panels * panel_size]
-            values.reshape(panels, -1, width)[:, n_in] = 1
+            if row[tables.INPUT] >= 0:
+                values = work[row[tables.INPUT] : row[tables.INPUT] + panels * panel_size]
+                values.reshape(panels, -1, width)[:, n_in] = 1
             first = row[tables.UNITS] + n_in // unit_width * row[tables.UNITS_PANEL]
             units = work[first : first + row[tables.UNITS_PANEL]]
             units.reshape(-1, unit_width)[:, n_in % unit_width] = 1
@@ -167,6 +175,9 @@ def plan_step(
     weight_bytes = layout.size * dtype.itemsize
     chunks = _chunks(panels) if weight_bytes <= CHUNK_BYTES else 0
     by_layers = not chunks and _takes_tasks(dims[int(shares_units) :], dtype)
+    slab = 0
+    if not (chunks or by_layers or shares_units):
+        slab = _slab_panels(dims, examples, unit_width, dtype)
     if chunks:
         group = _chunk_group(dims, width, dtype)
     elif by_layers:
@@ -177,7 +188,7 @@ def plan_step(
     slots = members * group if chunks else panels
     errors = [places.take(slots * _padded(max(dims[1:]), lanes) * width) for _ in range(2)]
     value_panel = _padded(dims[0], lanes) * width
-    values, held = places.take(panels * value_panel), panels
+    values, held = -1 if slab else places.take(panels * value_panel), panels
     for i, (n_in, n_out) in enumerate(pairs):
         row = layers[i]
         row[tables.N_IN], row[tables.N_OUT], row[tables.CODE] = n_in, n_out, codes[i]
@@ -190,13 +201,18 @@ def plan_step(
         values = places.take(slots * value_panel)
         row[tables.OUTPUT], row[tables.OUTPUT_PANEL] = values, value_panel
         row[tables.ERROR] = errors[i % 2] if chunks else places.take(slots * value_panel)
-        packs = _packs(n_in, n_out, examples, dtype)
+        packs = _packs(n_in, n_out, examples, dtype) and not (slab and i == 0)
         row[tables.PACKED] = places.take(n_in * n_out) if packs else -1
         row[tables.PACKED_T] = places.take(n_in * n_out) if packs and i else -1
         row[tables.ONES] = n_in % lanes != 0
 
-    blocks, block_size = _weight_blocks(pairs, examples, unit_width, shares_units)
-    shape[tables.FIRST_LAYER_BLOCKS] = (blocks[:, tables.BLOCK_LAYER] == 0).sum()
+    blocks, block_size = _weight_blocks(pairs, examples, unit_width, shares_units, slab)
+    shape[tables.FIRST_LAYER_BLOCKS] = slabs = (blocks[:, tables.BLOCK_LAYER] == 0).sum()
+    shape[tables.SLABS] = -1
+    if slab:
+        shape[tables.SLAB_SIZE] = panels * layers[0, tables.OUTPUT_PANEL]
+        shape[tables.SLABS] = places.take(int(slabs * shape[tables.SLAB_SIZE]))
+        block_size = max(block_size, _padded(slab * unit_width, lanes) * width)
     shape[tables.LAYERS], shape[tables.EXAMPLES], shape[tables.PANELS] = (
         len(pairs),
         examples,
@@ -331,6 +347,15 @@ def _place_chunk_gradients(layers: np.ndarray, unit_width: int, dtype: np.dtype)
     return places.size
 
 
+def _slab_panels(dims: tuple[int, ...], examples: int, unit_width: int, dtype: np.dtype) -> int:
+    """Panels of units in a slab of the first layer, 0 where it is not computed in slabs."""
+    column = examples * dtype.itemsize
+    if dims[0] * column < SLAB_INPUT_BYTES:
+        return 0
+    units = min(dims[0] // SLABS_WANTED, SLAB_BYTES // column)
+    return units // unit_width if units >= SLAB_UNITS_PER_OUTPUT * dims[1] else 0
+
+
 def _shares_units(dims: tuple[int, ...], examples: int, dtype: np.dtype) -> bool:
     """Whether the units of the first layer are shared out instead of the examples."""
     if len(dims) < 3 or dims[0] * dims[1] * dtype.itemsize < FIRST_LAYER_BYTES:
@@ -372,7 +397,7 @@ _BLOCKS = sorted(
 
 
 def _weight_blocks(
-    pairs: list[tuple[int, int]], examples: int, unit_width: int, shares_units: bool
+    pairs: list[tuple[int, int]], examples: int, unit_width: int, shares_units: bool, slab: int
 ) -> tuple[np.ndarray, int]:
     """The table of weight blocks, and the elements of the largest one."""
     blocks: list[tuple[int, ...]] = []
@@ -383,6 +408,8 @@ def _weight_blocks(
         # The first layer's units are updated by whom they are computed.
         together = shares_units and layer == 0
         sizes = [(UNITS_TOGETHER, q) for q in BLOCK_PANELS] if together else _BLOCKS
+        if slab and layer == 0:
+            sizes = [(n_out, slab)]
         rows, q = next(
             (s for s in sizes if -(-n_out // s[0]) * -(-panels // s[1]) >= wanted), sizes[-1]
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import types
 
 import numpy as np
@@ -12,6 +13,11 @@ from thread_cases import FOUR_THREADS
 
 from fastdnn import cli
 from fastdnn.kernels.jit import CACHE_ENABLED
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, which all processes that
+# they start would inherit: none of them could be interrupted.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ MEMBERS = 4  # the largest team in tests
 
 # One table's column or entry for each kind of region that a plan hands out.
 LAYER_REGIONS = (tables.UNITS, tables.OUTPUT, tables.ERROR, tables.PACKED, tables.PACKED_T)
-SHAPE_REGIONS = (tables.TARGETS, tables.WEIGHTS, tables.SCRATCH)
+SHAPE_REGIONS = (tables.TARGETS, tables.WEIGHTS, tables.SCRATCH, tables.SLABS)
 
 
 def places_of(plan: workspace.Plan) -> list[int]:

@@ -252,13 +252,16 @@ def test_what_is_warm_is_not_compiled_again(tmp_path):
 def test_a_real_ctrl_c(tmp_path):
     small_npz(tmp_path / "a.npz")
     words = ("train", str(tmp_path / "a.npz"), "--epochs", "10000000", "--early-stopping", "0")
-    process = python("-m", "fastdnn", *words, "--out", str(tmp_path / "m.npz"))
-    for line in process.stdout:
-        if "compil" in line:  # the training begins
-            break
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    with python("-m", "fastdnn", *words, "--out", str(tmp_path / "m.npz")) as process:
+        try:
+            for line in process.stdout:
+                if "compil" in line:  # the training begins
+                    break
+            time.sleep(0.5)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "Traceback" not in err
     assert re.search(r"interrupted in epoch \d+ of 10000000; the partly trained model", err)

@@ -294,7 +294,16 @@ def finished(ours: float, peer: float = 2e-6) -> dict[str, Any]:
 def test_the_best_way_of_each_library_counts() -> None:
     case = finished(ours=1e-6)["cases"][0]
     assert ratio(case) == pytest.approx(2.0)
-    assert share_of_peak(case) == pytest.approx(TINY.row.flops / 1e-6 / 2e10)
+
+
+def test_a_share_of_the_peak_is_the_median_of_the_rounds() -> None:
+    case = finished(ours=1e-6)["cases"][0]
+    case["entries"]["fastdnn-fit"]["samples"] = [1e-6, 4e-6, 2e-6]
+    case["peaks"]["flops"] = [2e12, 1e12, 4e12]
+    shares = [TINY.row.flops / x for x in (2e6, 4e6, 8e6)]
+    assert share_of_peak(case) == pytest.approx(shares[1])
+    case["peaks"]["flops"] = [1e10, 2e10]  # a round without: nothing to pair
+    assert share_of_peak(case) is None
 
 
 def test_a_losing_row_is_in_the_table() -> None:

@@ -188,6 +188,12 @@ CUTS = {
         "TASKS_FROM_UNITS": 0,
         "TASK_UNITS": (48,),
     },
+    "slabs": {
+        **NO_CHUNKS,
+        "SLAB_INPUT_BYTES": 0,
+        "SLAB_UNITS_PER_OUTPUT": 0,
+        "SLABS_WANTED": 1,
+    },
     "narrow and shared units": {**NO_CHUNKS, **SHARED, "NARROW_MULTIPLY_ADDS": 0},
 }
 # More units than examples, so that they may be shared out; a last piece of units that is not whole,
@@ -244,6 +250,7 @@ def test_the_cuts_change_the_plan(dtype, monkeypatch):
     assert {cut for cut, shape in shapes.items() if shape[tables.FIRST_LAYER]} == {
         cut for cut in CUTS if "shared" in cut
     }
+    assert {cut for cut, shape in shapes.items() if shape[tables.SLABS] >= 0} == {"slabs"}
     assert shapes["narrow"][tables.VECTORS] == 1 < shapes["wide"][tables.VECTORS]
     assert shapes["narrow and shared units"][tables.PANELS] > 1
 

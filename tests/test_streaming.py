@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from cli_cases import RNG, quickly
+from cli_cases import quickly
 from data_cases import write_hdf5
 from kernel_cases import run_python
 from network_cases import assert_same_bits
@@ -20,7 +20,7 @@ from fastdnn.data import loading, sources
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 M, N_X = 300, 5
-X = RNG.normal(3, 2, (N_X, M)).astype(np.float32)
+X = np.random.default_rng(0).normal(3, 2, (N_X, M)).astype(np.float32)
 Y = (X[0] > X[1]).astype(np.int64)
 
 
@@ -118,8 +118,8 @@ def test_a_stopped_training_from_a_source_goes_on_to_the_same_bits(tmp_path):
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_selected_examples():
-    indices = RNG.permutation(M)[:120]
+def test_selected_examples(rng):
+    indices = rng.permutation(M)[:120]
     source = data.SelectedSource(Counted(X), indices)
     rows = X.T[np.sort(indices)]
     assert source.shape == (N_X, 120)

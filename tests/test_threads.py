@@ -36,6 +36,7 @@ from thread_cases import (
 
 import fastdnn
 from fastdnn import dispatch
+from fastdnn.kernels import step
 
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
@@ -145,8 +146,6 @@ class TestTeamSize:
         for value, limit in (("2", 2), ("99", 4), ("0", 4), ("", 4), ("-1", 4), (" 2", 4)):
             monkeypatch.setenv("FASTDNN_NUM_THREADS", value)
             assert dispatch.default_threads() == limit
-        monkeypatch.setattr(os, "environ", {"FASTDNN_NUM_THREADS": "2"})
-        assert dispatch.default_threads() == 2
 
     def test_layer_is_asked_until_a_team_is_safe_and_not_again(self, monkeypatch):
         monkeypatch.setattr(dispatch, "_most_members", 0)
@@ -154,6 +153,21 @@ class TestTeamSize:
         for safe, most in ((False, 1), (True, 3), (False, 3)):
             monkeypatch.setattr(dispatch, "teams_are_safe", lambda safe=safe: safe)
             assert dispatch.most_members() == most
+
+
+@pytest.mark.parametrize("place", ["get_num_threads", "set_num_threads"])
+def test_ctrl_c_around_a_call_leaves_no_lock_behind(place, monkeypatch):
+    """It may come between any two steps of Python; who held the lock then would keep it."""
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dispatch, "most_members", lambda: 2)
+    monkeypatch.setattr(numba, "get_num_threads", lambda: 1)
+    monkeypatch.setattr(numba, place, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        dispatch.run_team(step.train_steps, 2)
+    assert not dispatch._inside.locked()
 
 
 def thread_counts() -> None:

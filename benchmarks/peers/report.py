@@ -69,7 +69,8 @@ def _how(results: dict[str, Any]) -> str:
         f"Python {machine['python']}, {listed}. One process per contestant, measured in turns; "
         f"the best of {settings['rounds']} rounds of {settings['seconds']:g} s counts. "
         f"A library's column has the fastest of its ways (eager or compiled, all threads or one, "
-        f"a call per step or the loop inside). {_limits(results['cases'])}{busy(machine['load'])}"
+        f"a call per step or the loop inside). A share of the peak is the median of the rounds, "
+        f"each with the peak of that round. {_limits(results['cases'])}{busy(machine['load'])}"
     )
 
 

@@ -14,9 +14,7 @@ from .linear import ACTIVATE, BACKWARD, PLAIN, multiply_panels
 from .losses import output_error
 from .microkernels import SET, SET_BIAS
 from .packing import (
-    pack_gather,
-    pack_rows,
-    pack_strided,
+    pack_columns,
     spread_example,
     transpose_panel,
     transpose_units,
@@ -39,6 +37,7 @@ from .tables import (
     PACKED,
     PACKED_T,
     SEED,
+    SLABS,
     TARGETS,
     TILE,
     UNIT_WIDTH,
@@ -58,9 +57,13 @@ from .tables import (
 
 @routine
 def load_panel(work, shape, layers, x, y, sample_weights, order, first, panel):
-    """One panel of X, Y and the sample weights, from the batch that starts at ``first``."""
+    """One panel of X, Y and the sample weights, from the batch that starts at ``first``.
+
+    Where the first layer is computed in slabs, these load X.
+    """
     out_of_line()
-    _load_input(work, shape, layers, x, order, first, panel)
+    if shape[SLABS] < 0:
+        _load_input(work, shape, layers, x, order, first, panel)
     _load_targets(work, shape, layers, y, sample_weights, order, first, panel)
 
 
@@ -81,15 +84,9 @@ def _load_input(work, shape, layers, x, order, first, panel):
                            shape[UNIT_WIDTH], source, rows)  # fmt: skip
         transpose_units(target, width, units, layers[0, UNITS_PANEL], shape[UNIT_WIDTH], rows)
         return
-    if shape[ORDERED]:
-        pack_gather(target, pointer(x, 0), shape[X_ROW], shape[X_COLUMN], order, start,
-                    rows, columns, width)  # fmt: skip
-    elif shape[X_COLUMN] == 1:
-        pack_rows(target, pointer(x, start), shape[X_ROW], rows, columns, width)
-    else:
-        source = pointer(x, start * shape[X_COLUMN])
-        pack_strided(target, source, shape[X_ROW], shape[X_COLUMN], rows, columns, width)
-    _keep_for_weights(work, shape, layers, 0, target, 0, rows, panel)
+    pack_columns(target, pointer(x, 0), shape[X_ROW], shape[X_COLUMN], shape[ORDERED], order,
+                 start, rows, columns, width)  # fmt: skip
+    keep_for_weights(work, shape, layers, 0, target, 0, rows, panel)
 
 
 @stage
@@ -100,14 +97,8 @@ def _load_targets(work, shape, layers, y, sample_weights, order, first, panel):
     columns = min(width, shape[EXAMPLES] - panel * width)
     target = pointer(work, shape[TARGETS] + panel * rows * width)
     start = first + panel * width
-    if shape[ORDERED]:
-        pack_gather(target, pointer(y, 0), shape[Y_ROW], shape[Y_COLUMN], order, start,
-                    rows, columns, width)  # fmt: skip
-    elif shape[Y_COLUMN] == 1:
-        pack_rows(target, pointer(y, start), shape[Y_ROW], rows, columns, width)
-    else:
-        source = pointer(y, start * shape[Y_COLUMN])
-        pack_strided(target, source, shape[Y_ROW], shape[Y_COLUMN], rows, columns, width)
+    pack_columns(target, pointer(y, 0), shape[Y_ROW], shape[Y_COLUMN], shape[ORDERED], order,
+                 start, rows, columns, width)  # fmt: skip
     if shape[WEIGHTS] >= 0:
         target = pointer(work, shape[WEIGHTS] + panel * width)
         for j in range(columns):
@@ -116,7 +107,7 @@ def _load_targets(work, shape, layers, y, sample_weights, order, first, panel):
 
 
 @stage
-def _keep_for_weights(work, shape, layers, layer, values, unit, units, slot):
+def keep_for_weights(work, shape, layers, layer, values, unit, units, slot):
     """Transpose units of one panel of a layer's input into the panels of units that dW reads.
 
     ``values`` holds ``units`` rows from ``unit`` on, which starts a vector.
@@ -160,7 +151,7 @@ def softmax_panels(work, shape, layers, layer, target, panels):
             softmax_columns(A, A, n_out, width, width)
 
 
-@stage
+@routine
 def forward_units(
     work, parameters, shape, layers, layer, row, row_end, source, slot, panels, step, panel
 ):  # fmt: skip
@@ -168,6 +159,7 @@ def forward_units(
 
     Their input stands from panel ``source`` on, they themselves from ``slot`` on.
     """
+    out_of_line()
     key = mask_key(shape[SEED], step, layer)
     forward_rows(work, parameters, shape, layers, layer, row, row_end, source, slot, panels, key,
                  panel)  # fmt: skip
@@ -175,14 +167,15 @@ def forward_units(
         place = layers[layer, OUTPUT] + row * shape[WIDTH]
         for i in range(slot, slot + panels):
             values = pointer(work, place + i * layers[layer, OUTPUT_PANEL])
-            _keep_for_weights(work, shape, layers, layer + 1, values, row, row_end - row, i)
+            keep_for_weights(work, shape, layers, layer + 1, values, row, row_end - row, i)
 
 
-@stage
+@routine
 def backward_units(
     work, parameters, shape, layers, layer, row, row_end, panel, slot, panels, step
 ):  # fmt: skip
     """dZ_prev = (W^T dZ) g'(Z_prev) of some units for ``panels`` panels from ``panel`` on."""
+    out_of_line()
     key = mask_key(shape[SEED], step, layer - 1)
     n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
     stride, previous = layers[layer, OUTPUT_PANEL], layers[layer - 1, OUTPUT_PANEL]
@@ -200,9 +193,10 @@ def backward_units(
     )  # fmt: skip
 
 
-@stage
+@routine
 def costs_and_errors(work, shape, layers, partial_costs, panel, slot, panels):
     """Cost and dZ of the output, for ``panels`` panels from ``panel`` on."""
+    out_of_line()
     last, width = shape[LAYERS] - 1, shape[WIDTH]
     n_out, stride = layers[last, N_OUT], layers[last, OUTPUT_PANEL]
     softmax_panels(work, shape, layers, last, slot, panels)

@@ -67,6 +67,20 @@ def pack_strided(panel, source, row_stride, column_stride, rows, columns, width)
                 put(panel, i * width + j, 0.0)
 
 
+@stage
+def pack_columns(
+    panel, source, row_stride, column_stride, ordered, order, first, rows, columns, width
+):  # fmt: skip
+    """A panel from ``columns`` columns of a matrix, from ``first`` on (in ``order``)."""
+    if ordered:
+        pack_gather(panel, source, row_stride, column_stride, order, first, rows, columns, width)
+    elif column_stride == 1:
+        pack_rows(panel, at(source, first), row_stride, rows, columns, width)
+    else:
+        source = at(source, first * column_stride)
+        pack_strided(panel, source, row_stride, column_stride, rows, columns, width)
+
+
 @routine
 def transpose_panel(target, target_stride, target_width, panel, width, unit, units, first):
     """Rows of one panel of examples into the panels of units, squares of lanes x lanes at a time.

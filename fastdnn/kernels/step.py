@@ -14,8 +14,9 @@ from __future__ import annotations
 import math
 
 from .examples import backward_units, costs_and_errors, forward_units, load_panel
-from .jit import kernel, stage
-from .simd import pointer
+from .jit import kernel, routine, stage
+from .simd import out_of_line, pointer
+from .slabs import activate_slabs, multiply_slabs
 from .tables import (
     CHUNKS,
     EXAMPLES,
@@ -29,6 +30,7 @@ from .tables import (
     PIECES,
     SCRATCH,
     SCRATCH_SIZE,
+    SLABS,
     WIDTH,
 )
 from .tables import PANELS as PANEL_COUNT
@@ -58,11 +60,12 @@ _PACK, _LOAD, _FIRST, _EXAMPLES, _UPDATE = range(1, 6)
 _PHASES = 8
 
 
-@stage
+@routine
 def _load(
     member, counters, team, goal, phase, shape, layers, work, x, y, sample_weights, order, start
 ):  # fmt: skip
     """All panels of X and Y, before any is used; returns the new goal."""
+    out_of_line()
     panels = shape[PANEL_COUNT]
     panel = claim(counters, LOADING, phase, member, team, panels)
     while panel >= 0:
@@ -73,7 +76,7 @@ def _load(
     return goal + panels
 
 
-@stage
+@routine
 def _first_layer(
     member, counters, team, goal, phase, shape, layers, parameters, work, number
 ):  # fmt: skip
@@ -82,6 +85,7 @@ def _first_layer(
     Where the weights of this layer are more than its input: they then stay in the cache of the
     member that updates them.
     """
+    out_of_line()
     units, panels = layers[0, N_OUT], shape[PANEL_COUNT]
     count = (units + UNITS_TOGETHER - 1) // UNITS_TOGETHER
     piece = claim(counters, UNITS, phase, member, team, count)
@@ -116,6 +120,10 @@ def _examples(
             slot = member * group if shape[CHUNKS] else panel
             examples = min(panels * width, shape[EXAMPLES] - panel * width)
             for layer in range(shape[FIRST_LAYER], shape[LAYERS]):
+                if layer == 0 and shape[SLABS] >= 0:
+                    for i in range(panels):
+                        activate_slabs(work, parameters, shape, layers, panel + i, slot + i, number)
+                    continue
                 forward_units(work, parameters, shape, layers, layer, 0, layers[layer, N_OUT],
                               slot if layer else panel, slot, panels, number, panel)  # fmt: skip
             costs_and_errors(work, shape, layers, partial_costs, panel, slot, panels)
@@ -145,7 +153,7 @@ def train_steps(
     cost is not finite, which leaves the parameters as they were before that step, or where an
     update is not, which leaves the parameters it concerns.
     """
-    done, goal = starts.shape[0], 0
+    done, goal, multiplied = starts.shape[0], 0, False
     scratch = pointer(work, shape[SCRATCH] + member * shape[SCRATCH_SIZE])
     for step in range(starts.shape[0]):
         number, phase = shape[FIRST_STEP] + step, step * _PHASES
@@ -157,6 +165,9 @@ def train_steps(
             goal = _load(member, counters, team, goal, phase + _LOAD, shape, layers, work,
                          x, y, sample_weights, order, start)  # fmt: skip
             start = -1
+        if shape[SLABS] >= 0 and not multiplied:
+            goal = multiply_slabs(member, counters, team, goal, phase + _FIRST, shape, layers,
+                                  blocks, parameters, work, scratch, x, order, start)  # fmt: skip
         if shape[FIRST_LAYER]:
             goal = _first_layer(member, counters, team, goal, phase + _FIRST, shape, layers,
                                 parameters, work, number)  # fmt: skip
@@ -178,10 +189,11 @@ def train_steps(
             if not math.isfinite(cost):
                 done = step
                 break
+        multiplied = shape[SLABS] >= 0 and step + 1 < starts.shape[0] and starts[step + 1] < 0
         goal = update_weights(
             member, counters, team, goal, phase + _UPDATE, work, parameters, state, shape, layers,
             blocks, block_squares, pointer(coefficients, step * COEFFICIENTS), scratch, clip_norm,
-            step + 1,
+            step + 1, multiplied,
         )  # fmt: skip
         if counters[FAILURES] == step + 1:
             done = step

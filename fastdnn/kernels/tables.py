@@ -10,7 +10,7 @@ the tables in.
 (
     N_IN, N_OUT, CODE,
     W, B,  # offsets into the parameters
-    INPUT, INPUT_PANEL,  # panels of A_prev in work: offset and distance between panels
+    INPUT, INPUT_PANEL,  # panels of A_prev in work: offset (-1: none) and distance between panels
     OUTPUT, OUTPUT_PANEL,  # panels of A
     ERROR,  # panels of dZ, as far apart as those of A
     UNITS, UNITS_PANEL,  # panels of units of A_prev (examples x width): offset and distance
@@ -38,8 +38,9 @@ LAYER_FIELDS = 17
     FIRST_LAYER,  # 1 where the first layer is computed for all panels at once, its units shared out
     CHUNKS, CHUNK_GRADIENTS, CHUNK_SIZE,  # chunks with gradients of their own; place, distance
     FIRST_LAYER_BLOCKS,  # blocks of the first layer's weights, which stand first
-) = range(30)  # fmt: skip
-SHAPE_FIELDS = 30
+    SLABS, SLAB_SIZE,  # what these blocks add to Z of the first layer: place, or -1; distance
+) = range(32)  # fmt: skip
+SHAPE_FIELDS = 32
 
 # Columns of the table of weight blocks: layer, rows, panels of units.
 BLOCK_LAYER, BLOCK_ROW, BLOCK_ROW_END, BLOCK_PANEL, BLOCK_PANEL_END = range(5)

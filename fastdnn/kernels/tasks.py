@@ -10,7 +10,8 @@ their panels are in its cache, and then those of others.
 from __future__ import annotations
 
 from .examples import backward_units, costs_and_errors, forward_units
-from .jit import stage
+from .jit import routine
+from .simd import out_of_line
 from .tables import (
     BACKWARD,
     FORWARD,
@@ -28,7 +29,7 @@ from .tables import (
 from .team import TASKS, atomic_add, claim_link, finish, wait, wait_for
 
 
-@stage
+@routine
 def run_tasks(
     member, counters, team, goal, phase, shape, layers, tasks, progress, parameters, work,
     partial_costs, number, step,
@@ -37,6 +38,7 @@ def run_tasks(
 
     ``progress`` counts finished tasks since the call began; ``number`` is the step's for dropout.
     """
+    out_of_line()
     count, chains = tasks.shape[0], shape[PIECES]
     i = claim_link(counters, TASKS, phase, member, team, chains, count // chains)
     while i >= 0:

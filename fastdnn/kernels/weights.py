@@ -28,6 +28,7 @@ from .simd import (
     store_up_to,
     sum_lanes,
 )
+from .slabs import multiply_slab
 from .tables import (
     BLOCK_LAYER,
     BLOCK_PANEL,
@@ -284,10 +285,11 @@ def _claim_block(counters, phase, member, team, first_layer, count):
 @stage
 def update_weights(
     member, counters, team, goal, phase, work, parameters, state, shape, layers, blocks,
-    block_squares, coefficients, scratch, clip_norm, number,
+    block_squares, coefficients, scratch, clip_norm, number, multiplies,
 ):  # fmt: skip
     """Gradients and updates of the blocks this member gets, in phase ``phase`` (and the next one).
 
+    Where it ``multiplies``, each slab of the first layer's new weights with its rows of X as well.
     Returns the pieces that are finished afterwards. Where a parameter would not be finite, step
     ``number`` is left in ``counters[FAILURES]``.
     """
@@ -310,6 +312,8 @@ def update_weights(
                 block_squares[i] = squares
             if not finite:
                 counters[FAILURES] = number
+            if multiplies and i < first_layer and passing == shape[CLIP]:
+                multiply_slab(work, parameters, shape, layers, blocks[i], i, scratch)
             finish(counters, team)
             i = _claim_block(counters, phase + passing, member, team, first_layer, count)
         goal += count
@@ -321,12 +325,13 @@ def update_weights(
 _PACKING_PARTS = 8
 
 
-@stage
+@routine
 def pack_weights(member, counters, team, goal, phase, work, parameters, shape, layers, scratch):
     """W and W^T of the layers that have room for it, in the order in which products read them.
 
     Returns the pieces that are finished afterwards.
     """
+    out_of_line()
     count = shape[LAYERS] * 2 * _PACKING_PARTS
     piece = claim(counters, PACKING, phase, member, team, count)
     while piece >= 0:
