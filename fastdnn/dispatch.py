@@ -140,14 +140,7 @@ def run_team(kernel: Any, team: int, *args: Any, key: Any = None) -> int:
         # No trying to acquire it: Ctrl-C may come between that and a `try`, never within a `with`.
         # Whoever is outrun since the look at it waits for one call.
         with _inside:
-            before = numba.get_num_threads()
-            try:
-                if team != before:
-                    numba.set_num_threads(team)
-                launch(_address(kernel, args, key), counters, team, args)
-            finally:
-                if team != before:
-                    numba.set_num_threads(before)
+            launch(_address(kernel, args, key), counters, team, args)
     else:
         kernel(0, counters, 1, *args)
     return int(counters[RESULT])

@@ -24,7 +24,7 @@ PACK_RIGHT_TILES = 8
 # they fit; and more of k where all columns take less than ROUND_BYTES, because rounds end with a
 # meeting.
 MOST_ROUND_BYTES = 16 * 1024 * 1024
-ROUND_BYTES = 2 * 1024 * 1024
+ROUND_BYTES = 8 * 1024 * 1024
 
 # The members of a team claim blocks: so many of a product, if that makes them no smaller than
 # LEAST_PER_BLOCK and no larger than MOST_PER_BLOCK multiply-adds, times the bytes of a number: the

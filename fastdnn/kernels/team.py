@@ -22,7 +22,7 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba import prange, typeof
+from numba import get_num_threads, prange, set_num_threads, typeof
 from numba.core import cgutils, config, types
 
 from .jit import parallel_kernel, routine
@@ -83,10 +83,14 @@ def _call_member(
 def launch(address, counters, team, args):
     """Run ``kernel(member, counters, team, *args)`` for every member of a team, all at once.
 
-    ``address`` is the kernel's, compiled for exactly these types.
+    ``address`` is the kernel's, compiled for exactly these types. The caller's own number of
+    threads is put back here, because in Python Ctrl-C could come in between.
     """
+    before = get_num_threads()
+    set_num_threads(team)
     for member in prange(team):
         _call_member(address, np.int64(member), counters, team, args)
+    set_num_threads(before)
 
 
 def kernel_address(kernel: Any, args: tuple[Any, ...]) -> int:
