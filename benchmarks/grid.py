@@ -28,8 +28,8 @@ class Row:
         Activation of every hidden layer.
     adam : bool
         Whether the row is also measured with Adam.
-    kind : {"train", "inference"}
-        A whole training step, or a forward pass only.
+    kind : {"train", "inference", "product"}
+        A whole training step, a forward pass only, or nothing but W X of one layer.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Row:
         360
         """
         forward = [2 * self.batch * n_in * n_out for n_in, n_out in pairwise(self.layer_dims)]
-        return sum(forward) if self.kind == "inference" else 3 * sum(forward) - forward[0]
+        return 3 * sum(forward) - forward[0] if self.kind == "train" else sum(forward)
 
 
 GRID: tuple[Row, ...] = (
@@ -82,8 +82,13 @@ GRID: tuple[Row, ...] = (
     Row("inference-65536", (784, 128, 10), "softmax", 65_536, kind="inference"),
 )
 
+PRODUCTS: tuple[Row, ...] = tuple(
+    Row(f"product-{n}", (n, n), "identity", n, kind="product") for n in (512, 1024, 2048)
+)
+"""Square products, beside each library's own: what large networks spend their time on."""
 
-def find_rows(names: str, grid: tuple[Row, ...] = GRID) -> list[Row]:
+
+def find_rows(names: str, grid: tuple[Row, ...] = GRID + PRODUCTS) -> list[Row]:
     """Rows of the grid by comma-separated names, in the order of the grid.
 
     Raises

@@ -81,6 +81,7 @@ def test_flops_count_three_products_a_layer_but_no_first_dA() -> None:
     first, second = 2 * 7 * 5 * 3, 2 * 7 * 3 * 2
     assert row.flops == 2 * first + 3 * second
     assert Row("two", (5, 3, 2), "sigmoid", 7, kind="inference").flops == first + second
+    assert Row("one", (5, 3), "identity", 7, kind="product").flops == first
 
 
 def test_flops_are_those_of_the_published_grid() -> None:
@@ -381,6 +382,18 @@ def test_the_chart_is_drawn_and_the_readme_shows_it(tmp_path: Path) -> None:
     drawn = source.with_suffix(".svg").read_text()
     assert main(["--from", str(source)]) == 0
     assert source.with_suffix(".svg").read_text() == drawn
+
+
+def test_products_have_a_table_of_their_own(tmp_path: Path) -> None:
+    """They are no networks: neither in the mean of the ratios nor in the picture."""
+    words = ["--rows", "product-512", "--quick", "--dtype", "float64", "--out", str(tmp_path)]
+    assert main([*words, "--contestants", "fastdnn,numpy"]) == 0
+    (case,) = json.loads((tmp_path / "peers.json").read_text())["cases"]
+    ran = {name: entry["status"] for name, entry in case["entries"].items()}
+    assert ran == {"fastdnn-fit": "unsupported", "fastdnn-step": "ran", "numpy": "ran"}
+    text = (tmp_path / "peers.md").read_text()
+    assert "| product-512 | float64 |" in text and "Geometric mean" not in text
+    assert not (tmp_path / "peers.svg").exists()
 
 
 def test_the_command_fails_when_a_contestant_does(tmp_path: Path) -> None:

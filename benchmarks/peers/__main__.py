@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.grid import GRID, Row, find_rows
+from benchmarks.grid import GRID, PRODUCTS, Row, find_rows
 from benchmarks.peers import report
 from benchmarks.peers.contestants import CONTESTANTS, find_contestants
 from benchmarks.peers.problem import Case
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         description="fastdnn beside NumPy, PyTorch, JAX and scikit-learn.",
     )
     add = parser.add_argument
-    add("--rows", help=f"rows of the grid: {','.join(row.name for row in GRID)}")
+    add("--rows", help=f"rows of the grid: {','.join(row.name for row in GRID + PRODUCTS)}")
     add("--layers", help="a network of your own instead, e.g. 300,100,50,3")
     add("--batch", type=int, default=128, help="examples of your network's batch")
     add("--hidden", default="relu", help="hidden activation of your network")
@@ -95,7 +95,7 @@ def _cases(options: argparse.Namespace) -> list[Case]:
     if options.layers:
         rows = [_own_row(options)]
     else:
-        rows = find_rows(options.rows) if options.rows else list(GRID)
+        rows = find_rows(options.rows) if options.rows else list(GRID + PRODUCTS)
     dtypes = ("float32", "float64") if options.dtype == "both" else (options.dtype,)
     cases = [
         Case(row, dtype, optimizer)
@@ -109,7 +109,7 @@ def _cases(options: argparse.Namespace) -> list[Case]:
 
 
 def _optimizers(row: Row, wanted: str) -> list[str]:
-    if row.kind == "inference":
+    if row.kind != "train":
         return ["none"] if wanted != "adam" else []
     offered = ["sgd", "adam"] if row.adam else ["sgd"]
     return [each for each in offered if wanted in (each, "both")]
@@ -154,7 +154,7 @@ def _draw(results: dict[str, Any], stem: Path) -> Path | None:
     try:
         from benchmarks.peers.chart import draw
 
-        return draw(results, stem)[1]
+        return next(reversed(draw(results, stem)), None)
     except ModuleNotFoundError as error:
         if error.name != "matplotlib":
             raise

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.problem import Case
-from benchmarks.peers.report import PEERS
+from benchmarks.peers.report import PEERS, networks
 from benchmarks.peers.results import OURS, library_times
 
 COLOURS = {
@@ -20,9 +20,10 @@ MARKERS = {"fastdnn": "D", "numpy": "o", "torch": "s", "jax": "^", "sklearn": "v
 
 
 def draw(results: dict[str, Any], stem: Path) -> list[Path]:
-    """Write ``stem.png`` and ``stem.svg``; one panel per dtype, one line per row.
+    """Write ``stem.png`` and ``stem.svg``; one panel per dtype, one line per network.
 
-    Where fastdnn was not measured, times are relative to the fastest library.
+    Where fastdnn was not measured, times are relative to the fastest library. Nothing is written
+    if no network was measured.
     """
     import matplotlib
 
@@ -30,8 +31,10 @@ def draw(results: dict[str, Any], stem: Path) -> list[Path]:
     matplotlib.rcParams["svg.hashsalt"] = "peers"  # the same picture is the same file
     from matplotlib import pyplot as plt
 
-    dtypes = [d for d in ("float32", "float64") if any(c["dtype"] == d for c in results["cases"])]
-    tallest = max(sum(c["dtype"] == d for c in results["cases"]) for d in dtypes)
+    dtypes = [dtype for dtype in ("float32", "float64") if networks(results, dtype)]
+    if not dtypes:
+        return []
+    tallest = max(len(networks(results, dtype)) for dtype in dtypes)
     figure, panels = plt.subplots(
         1,
         len(dtypes),
@@ -41,7 +44,7 @@ def draw(results: dict[str, Any], stem: Path) -> list[Path]:
         layout="constrained",
     )
     for axes, dtype in zip(panels[0], dtypes, strict=True):
-        _panel(axes, [case for case in results["cases"] if case["dtype"] == dtype])
+        _panel(axes, networks(results, dtype))
         axes.set_title(dtype)
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)

@@ -40,6 +40,11 @@ class Case:
     def training(self) -> bool:
         return self.row.kind == "train"
 
+    @property
+    def product(self) -> bool:
+        """Whether no more than W1 X is asked for."""
+        return self.row.kind == "product"
+
     def to_json(self) -> dict[str, Any]:
         """The case as plain values, for a pipe or a file."""
         return asdict(self)

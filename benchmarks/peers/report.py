@@ -8,6 +8,7 @@ from benchmarks.markdown import busy, fastest_bold, number, replace_between, tab
 from benchmarks.peers.contestants import CONTESTANTS
 from benchmarks.peers.problem import Case
 from benchmarks.peers.results import (
+    OURS,
     failures,
     geometric_mean,
     library_times,
@@ -38,13 +39,22 @@ def markdown(results: dict[str, Any], chart: str | None = None) -> str:
     if chart:
         parts.append(f"![Time of a step relative to fastdnn's]({chart})")
     for dtype in ("float32", "float64"):
-        cases = [case for case in results["cases"] if case["dtype"] == dtype]
+        cases = networks(results, dtype)
         if cases:
             parts += [f"**{dtype}**, microseconds per step", _main_table(cases)]
             parts += _mean_of_ratios(cases)
+    products = [case for case in results["cases"] if Case.from_json(case).product]
+    if products:
+        parts += ["Square products W X, microseconds", _product_table(products)]
     parts.append(_every_contestant(results))
     parts += _not_there(results)
     return "\n\n".join(parts) + "\n"
+
+
+def networks(results: dict[str, Any], dtype: str) -> list[CaseResult]:
+    """The cases of one dtype that are networks, not products alone."""
+    cases = [case for case in results["cases"] if case["dtype"] == dtype]
+    return [case for case in cases if not Case.from_json(case).product]
 
 
 def insert(readme: str, block: str) -> str:
@@ -110,6 +120,24 @@ def _main_table(cases: list[CaseResult]) -> str:
                 number(ratio(case), lambda x: f"{x:.2f}"),
             ]
         )
+    return table(header, rows, text_columns=2)
+
+
+def _product_table(cases: list[CaseResult]) -> str:
+    peers = [name for name in PEERS if any(name in library_times(case) for case in cases)]
+    header = ["product", "dtype", "fastdnn", *(PEERS[name].split()[0] for name in peers)]
+    header += ["GFLOP/s", "% of peak", "best peer / fastdnn"]
+    rows = [
+        [
+            _label(case),
+            case["dtype"],
+            *fastest_bold([library_times(case).get(name) for name in (OURS, *peers)]),
+            number(speed(case), lambda x: f"{x / 1e9:.3g}"),
+            number(share_of_peak(case), lambda x: f"{100 * x:.0f}"),
+            number(ratio(case), lambda x: f"{x:.2f}"),
+        ]
+        for case in cases
+    ]
     return table(header, rows, text_columns=2)
 
 

@@ -26,8 +26,8 @@ def open_session(problem: Problem, loop_inside: bool) -> Session:
     case = problem.case
     if not case.training:
         if loop_inside:
-            raise Unsupported("`fit` does not predict")
-        return _Forward(problem)
+            raise Unsupported("`fit` neither predicts nor multiplies")
+        return _Product(problem) if case.product else _Forward(problem)
     if loop_inside:
         return _Fit(problem)
     if case.optimizer == "adam":
@@ -60,6 +60,25 @@ class _Forward:
     def outputs(self) -> Array:
         AL: Array = self.net.forward(self.problem.X)
         return AL
+
+
+class _Product:
+    """Z = W X + b of zeros by `linear_forward`: the product that the functions are made of."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.layer = problem.X, problem.parameters["W1"], problem.parameters["b1"]
+
+    def reset(self) -> None:
+        pass
+
+    def run(self, steps: int) -> None:
+        for _ in range(steps):
+            self.outputs()
+
+    def outputs(self) -> Array:
+        Z: Array
+        Z, _ = fastdnn.linear_forward(*self.layer)
+        return Z
 
 
 class _Fit(_Forward):

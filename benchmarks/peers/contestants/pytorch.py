@@ -36,7 +36,29 @@ def open_session(problem: Problem, compiled: bool, threads: int | None) -> Sessi
     # Each case compiles the same functions anew; without a reset the compiler would give up
     # on them after eight and go on in eager mode.
     torch.compiler.reset()
+    if problem.case.product:
+        return _Product(problem, compiled)
     return _Training(problem, compiled) if problem.case.training else _Forward(problem, compiled)
+
+
+class _Product:
+    """`torch.mm`, which is MKL's product."""
+
+    def __init__(self, problem: Problem, compiled: bool) -> None:
+        self.W, self.X = torch.from_numpy(problem.parameters["W1"]), torch.from_numpy(problem.X)
+        self.multiply = torch.compile(torch.mm) if compiled else torch.mm
+
+    def reset(self) -> None:
+        pass
+
+    def run(self, steps: int) -> None:
+        with torch.inference_mode():
+            for _ in range(steps):
+                self.multiply(self.W, self.X)
+
+    def outputs(self) -> Array:
+        Z: Array = torch.mm(self.W, self.X).numpy()
+        return Z
 
 
 class _Forward:

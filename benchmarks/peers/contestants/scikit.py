@@ -25,6 +25,8 @@ def describe() -> dict[str, Any]:
 
 def open_session(problem: Problem) -> Session:
     row = problem.case.row
+    if problem.case.product:
+        raise Unsupported("scikit-learn multiplies with NumPy")
     if row.hidden_activation not in ACTIVATIONS:
         raise Unsupported(f"MLPClassifier has no {row.hidden_activation}")
     if row.output_activation == "softmax" and row.layer_dims[-1] == 2:
