@@ -20,9 +20,10 @@ import sys
 from typing import Any
 
 import llvmlite.binding as llvm
+import numba
 import numpy as np
 from llvmlite import ir
-from numba import get_num_threads, prange, set_num_threads, typeof
+from numba import prange, typeof
 from numba.core import cgutils, config, types
 
 from .jit import parallel_kernel, routine
@@ -79,6 +80,35 @@ def _call_member(
     return types.void(i64, i64, counters, i64, args), codegen
 
 
+def _twin_exchange_threads(count: int) -> int:
+    before = numba.get_num_threads()
+    numba.set_num_threads(count)
+    return int(before)
+
+
+@primitive(_twin_exchange_threads)
+def _exchange_threads(typing: Any, count: Any) -> Any:
+    """Set the number of threads of the next parallel loop; returns the one before.
+
+    By the names under which the threading layer offers it to compiled code: Numba's own functions
+    for it hold addresses of this process, and what calls them cannot be kept on disk.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        # C's int, declared as wide as Numba's own calls declare it in the same module.
+        i32, i64 = ir.IntType(32), ir.IntType(64)
+        module = builder.module
+        kind = ir.FunctionType(i64, [])
+        get = cgutils.get_or_insert_function(module, kind, "get_num_threads")
+        kind = ir.FunctionType(ir.VoidType(), [i64])
+        put = cgutils.get_or_insert_function(module, kind, "set_num_threads")
+        before = builder.call(get, [])
+        builder.call(put, [args[0]])
+        return builder.sext(builder.trunc(before, i32), i64)
+
+    return types.int64(types.int64), codegen
+
+
 @parallel_kernel
 def launch(address, counters, team, args):
     """Run ``kernel(member, counters, team, *args)`` for every member of a team, all at once.
@@ -86,11 +116,10 @@ def launch(address, counters, team, args):
     ``address`` is the kernel's, compiled for exactly these types. The caller's own number of
     threads is put back here, because in Python Ctrl-C could come in between.
     """
-    before = get_num_threads()
-    set_num_threads(team)
+    before = _exchange_threads(team)
     for member in prange(team):
         _call_member(address, np.int64(member), counters, team, args)
-    set_num_threads(before)
+    _exchange_threads(before)
 
 
 def kernel_address(kernel: Any, args: tuple[Any, ...]) -> int:
