@@ -1,4 +1,4 @@
-"""Compile kernels into the cache, each precision in a process of its own (see ``tox.ini``).
+"""Compile kernels into the cache, float64 in a process beside this one's float32 (see ``tox.ini``).
 
     python tests/warm_up.py                all of `fastdnn warmup`
     python tests/warm_up.py training       a part of it
@@ -22,9 +22,10 @@ def compile_for(dtype: str, *uses: str) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] and sys.argv[1] in ("float32", "float64"):
+    if sys.argv[1:2] == ["float64"]:
         compile_for(*sys.argv[1:])
         sys.exit()
-    again = [sys.executable, *(["-I"] if sys.flags.isolated else []), *sys.argv[:1]]
-    processes = [subprocess.Popen([*again, d, *sys.argv[1:]]) for d in ("float32", "float64")]
-    sys.exit(max(abs(process.wait()) for process in processes))
+    again = [sys.executable, *(["-I"] if sys.flags.isolated else []), sys.argv[0]]
+    beside = subprocess.Popen([*again, "float64", *sys.argv[1:]])
+    compile_for("float32", *sys.argv[1:])
+    sys.exit(abs(beside.wait()))
