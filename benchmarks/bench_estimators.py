@@ -24,6 +24,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import scale
 
+from benchmarks.timing import PAUSE
 from fastdnn.estimators import DNNClassifier
 
 DATA: dict[str, Callable[..., Any]] = {"digits": load_digits, "breast_cancer": load_breast_cancer}
@@ -65,6 +66,7 @@ def compare(name: str, dtype: str, *, repeats: int = 5, max_iter: int = 200) -> 
         DNNClassifier(max_iter=1).fit(X, y)
         for _ in range(repeats):
             for key, model in models.items():
+                time.sleep(PAUSE)
                 began = time.perf_counter()
                 model.fit(X, y)
                 seconds[key] = min(seconds[key], time.perf_counter() - began)
