@@ -87,8 +87,10 @@ PRODUCTS: tuple[Row, ...] = tuple(
 )
 """Square products, beside each library's own: what large networks spend their time on."""
 
+ROWS = GRID + PRODUCTS
 
-def find_rows(names: str, grid: tuple[Row, ...] = GRID + PRODUCTS) -> list[Row]:
+
+def find_rows(names: str, grid: tuple[Row, ...] = ROWS) -> list[Row]:
     """Rows of the grid by comma-separated names, in the order of the grid.
 
     Raises

@@ -7,7 +7,6 @@ is not done: without validation or callbacks, full-batch epochs are not even see
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -154,8 +153,8 @@ class Training:
             starts[0] = 0
             (block,) = self.examples.epoch(None)
             self._steps(block, starts, rate, self.batch_size, an_epoch=1)
-        elif min(count, self._epochs_per_call) > 1:
-            self._several_epochs(min(count, self._epochs_per_call), rate)
+        elif count > 1 and (count := min(count, self._epochs_per_call())) > 1:
+            self._several_epochs(count, rate)
         else:
             total = sum(self._batches(block, rate) for block in self.examples.epoch(self.rng))
             self.history.cost.append(total / self.examples.columns)
@@ -163,7 +162,6 @@ class Training:
         if self.validation is None:
             self.rate.observe(self.history.cost[-1])
 
-    @property
     def _epochs_per_call(self) -> int:
         """Epochs of mini-batches that fit into one call, where they can be in one.
 
@@ -181,7 +179,8 @@ class Training:
         """Epochs of mini-batches in one call, each in an order of its own if they are shuffled."""
         m, rng = self.examples.columns, self.rng
         first = self.history.epochs
-        before = copy.deepcopy(rng)
+        assert not isinstance(rng, Shuffler)
+        before = rng.bit_generator.state if rng is not None else {}
         blocks = [block for _ in range(count) for block in self.examples.epoch(rng)]
         orders = [block.order for block in blocks if block.order is not None]
         block = replace(blocks[0], order=np.concatenate(orders) if orders else None)
@@ -193,8 +192,8 @@ class Training:
             )  # fmt: skip
         except DivergenceError:
             # How many orders were drawn ahead depends on the clock; what is drawn next must not.
-            if isinstance(before, np.random.Generator) and isinstance(rng, np.random.Generator):
-                rng.bit_generator.state = before.bit_generator.state
+            if rng is not None:
+                rng.bit_generator.state = before
                 for _ in range(self.history.epochs - first + 1):
                     rng.permutation(m)
             raise

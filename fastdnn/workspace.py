@@ -405,10 +405,10 @@ def _weight_blocks(
     for layer, (n_in, n_out) in enumerate(pairs):
         panels = -(-n_in // unit_width)
         wanted = min(BLOCKS_WANTED, n_in * n_out * examples // BLOCK_MULTIPLY_ADDS)
-        # The first layer's units are updated by whom they are computed.
-        together = shares_units and layer == 0
-        sizes = [(UNITS_TOGETHER, q) for q in BLOCK_PANELS] if together else _BLOCKS
-        if slab and layer == 0:
+        sizes = _BLOCKS
+        if shares_units and layer == 0:  # its units are updated by whom they are computed
+            sizes = [(UNITS_TOGETHER, q) for q in BLOCK_PANELS]
+        elif slab and layer == 0:
             sizes = [(n_out, slab)]
         rows, q = next(
             (s for s in sizes if -(-n_out // s[0]) * -(-panels // s[1]) >= wanted), sizes[-1]

@@ -15,11 +15,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
 import pytest
 
+from fastdnn.kernels.team import kernel_address, launch, new_counters
 from fastdnn.kernels.vectors import lane_count
 
 JIT = not numba.config.DISABLE_JIT
@@ -148,6 +150,13 @@ def guarded(values: np.ndarray, *, at_end: bool = True) -> np.ndarray:
     array = np.frombuffer(block, values.dtype, values.size, offset)
     array[:] = values
     return array
+
+
+def run_all(function: Any, team: int, arguments: tuple[Any, ...]) -> np.ndarray:
+    """A kernel launched for all members; returns the counters."""
+    counters = new_counters()
+    launch(kernel_address(function, arguments), counters, team, arguments)
+    return counters
 
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:

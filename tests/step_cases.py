@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 from kernel_cases import JIT, Allocator
 
@@ -229,12 +228,7 @@ def launch(team: int | None, *arguments: Any) -> int:
     if team is None or not JIT:
         step.train_steps(0, counters, 1, *arguments)
         return int(counters[RESULT])
-    before = numba.get_num_threads()
-    numba.set_num_threads(team)
-    try:
-        launch_team(kernel_address(step.train_steps, arguments), counters, team, arguments)
-    finally:
-        numba.set_num_threads(before)
+    launch_team(kernel_address(step.train_steps, arguments), counters, team, arguments)
     return int(counters[RESULT])
 
 

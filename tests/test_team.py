@@ -7,7 +7,7 @@ import itertools
 import numba
 import numpy as np
 import pytest
-from kernel_cases import assert_same, each_dtype, each_team, run_python
+from kernel_cases import each_team, run_all, run_python
 from numba import prange
 
 from fastdnn.kernels import team as teams
@@ -135,6 +135,21 @@ def test_without_a_meeting_the_relay_would_break():
         if (seen != expected).any():
             return
     pytest.fail("members in step by chance, twenty times over")
+
+
+@pytest.mark.slow
+@pytest.mark.needs_jit
+def test_more_members_than_cores_still_meet():
+    """A member that waits gives its core to the one it waits for."""
+    code = (
+        "import numpy as np\n"
+        "from test_team import met\n"
+        "counters, seen = met(16, 300)\n"
+        "assert (seen == np.arange(1, 301)).all(), seen\n"
+        "print('met', counters[0])\n"
+    )
+    result = run_python(code, NUMBA_NUM_THREADS="16")
+    assert result.stdout.split() == ["met", str(2 * 300 * 16)], result.stderr
 
 
 # --- pieces of work -------------------------------------------------------------------------------
@@ -335,97 +350,3 @@ def test_a_team_does_every_piece_once_a_phase(late, team):
         assert counters[teams.FINISHED] == (0 if team == 1 else rounds * (count + team))
     if 0 <= late < team:
         assert (taken_over[0] > 0) == (team > 1)  # of 500 pieces with one slow member
-
-
-def run_all(function, team, arguments):
-    """A kernel launched for all members; returns the counters."""
-    counters = new_counters()
-    before = numba.get_num_threads()
-    numba.set_num_threads(team)
-    try:
-        teams.launch(teams.kernel_address(function, arguments), counters, team, arguments)
-    finally:
-        numba.set_num_threads(before)
-    return counters
-
-
-# --- a kernel launched for a team -----------------------------------------------------------------
-
-
-@kernel
-def member_adds(member, counters, team, out, amounts):
-    """Everyone adds to its own place, and once all have, to that of its neighbour."""
-    out[member] += amounts[member]
-    teams.meet(counters, team, 1)
-    out[(member + 1) % team] += 100
-    if member == 0:
-        counters[RESULT] = 7
-
-
-def launched(team, dtype):
-    out, amounts = np.zeros(team, dtype), np.arange(1, team + 1).astype(dtype)
-    counters = run_all(member_adds, team, (out, amounts))
-    return out, counters[RESULT]
-
-
-@each_team
-@pytest.mark.needs_jit
-@each_dtype
-def test_a_launched_kernel_runs_once_for_every_member(dtype, team):
-    out, result = launched(team, dtype)
-    assert_same(out, (100 + np.arange(1, team + 1)).astype(dtype))
-    assert result == 7
-
-
-@pytest.mark.needs_jit
-def test_the_machine_code_of_a_kernel_has_one_address():
-    arguments = (np.zeros(1, np.float32), np.zeros(1, np.float32))
-    compiled = len(member_adds.overloads)
-    addresses = {teams.kernel_address(member_adds, arguments) for _ in range(3)}
-    assert len(addresses) == 1 and len(member_adds.overloads) <= compiled + 1
-    others = teams.kernel_address(member_adds, (np.zeros(1), np.zeros(1)))
-    assert others not in addresses
-
-
-@kernel
-def keeps_all(member, counters, team, flag, count, number, singles, integers, out):
-    """Arguments of every kind that kernels take."""
-    if flag:
-        out[member] = count + number + singles[0] + integers[0]
-
-
-@each_team
-@pytest.mark.needs_jit
-def test_arguments_of_any_kind_arrive(team):
-    for flag in (True, False):
-        out = np.zeros(team)
-        singles, integers = np.array([0.5], np.float32), np.array([2**40])
-        run_all(keeps_all, team, (flag, 3, 0.25, singles, integers, out))
-        assert_same(out, np.full(team, flag * (3 + 0.25 + 0.5 + 2**40)))
-
-
-@kernel
-def returns_a_float(member, counters, team, out):
-    return 0.5
-
-
-@pytest.mark.needs_jit
-def test_a_kernel_of_another_kind_is_refused():
-    """Its machine code would be called with the wrong convention."""
-    with pytest.raises(TypeError, match="returns_a_float returns float64, not None"):
-        teams.kernel_address(returns_a_float, (np.zeros(1),))
-
-
-@pytest.mark.slow
-@pytest.mark.needs_jit
-def test_more_members_than_cores_still_meet():
-    """A member that waits gives its core to the one it waits for."""
-    code = (
-        "import numpy as np\n"
-        "from test_team import met\n"
-        "counters, seen = met(16, 300)\n"
-        "assert (seen == np.arange(1, 301)).all(), seen\n"
-        "print('met', counters[0])\n"
-    )
-    result = run_python(code, NUMBA_NUM_THREADS="16")
-    assert result.stdout.split() == ["met", str(2 * 300 * 16)], result.stderr

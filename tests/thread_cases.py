@@ -7,6 +7,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from kernel_cases import DTYPES, run_python
@@ -36,6 +37,7 @@ class Teams:
         launch = dispatch.launch
 
         def noting(address: int, counters: Any, team: int, args: Any) -> Any:
+            before = numba.get_num_threads()
             self.sizes.append(team)
             self.inside += 1
             self.most_inside = max(self.most_inside, self.inside)
@@ -43,6 +45,7 @@ class Teams:
                 return launch(address, counters, team, args)
             finally:
                 self.inside -= 1
+                assert numba.get_num_threads() == before
 
         put(dispatch, "launch", noting)
 

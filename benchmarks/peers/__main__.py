@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.grid import GRID, PRODUCTS, Row, find_rows
+from benchmarks.grid import ROWS, Row, find_rows
 from benchmarks.peers import report
 from benchmarks.peers.contestants import CONTESTANTS, find_contestants
 from benchmarks.peers.problem import Case
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         description="fastdnn beside NumPy, PyTorch, JAX and scikit-learn.",
     )
     add = parser.add_argument
-    add("--rows", help=f"rows of the grid: {','.join(row.name for row in GRID + PRODUCTS)}")
+    add("--rows", help=f"rows of the grid: {','.join(row.name for row in ROWS)}")
     add("--layers", help="a network of your own instead, e.g. 300,100,50,3")
     add("--batch", type=int, default=128, help="examples of your network's batch")
     add("--hidden", default="relu", help="hidden activation of your network")
@@ -95,7 +95,7 @@ def _cases(options: argparse.Namespace) -> list[Case]:
     if options.layers:
         rows = [_own_row(options)]
     else:
-        rows = find_rows(options.rows) if options.rows else list(GRID + PRODUCTS)
+        rows = find_rows(options.rows) if options.rows else list(ROWS)
     dtypes = ("float32", "float64") if options.dtype == "both" else (options.dtype,)
     cases = [
         Case(row, dtype, optimizer)

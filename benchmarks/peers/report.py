@@ -99,10 +99,26 @@ def _limits(cases: list[CaseResult]) -> str:
     )
 
 
+RATES = ["GFLOP/s", "% of peak", "best peer / fastdnn"]
+
+
+def _rates(case: CaseResult) -> list[str]:
+    """The cells below `RATES`."""
+    return [
+        number(speed(case), lambda x: f"{x / 1e9:.3g}"),
+        number(share_of_peak(case), lambda x: f"{100 * x:.0f}"),
+        number(ratio(case), lambda x: f"{x:.2f}"),
+    ]
+
+
+def _peers_in(cases: list[CaseResult]) -> list[str]:
+    return [name for name in PEERS if any(name in library_times(case) for case in cases)]
+
+
 def _main_table(cases: list[CaseResult]) -> str:
-    peers = [name for name in PEERS if any(name in library_times(case) for case in cases)]
+    peers = _peers_in(cases)
     header = ["row", "network", "batch", "`fit`", "per call", *(PEERS[name] for name in peers)]
-    header += ["GFLOP/s", "% of peak", "best peer / fastdnn"]
+    header += RATES
     rows = []
     for case in cases:
         label, row = _label(case), case["row"]
@@ -115,26 +131,22 @@ def _main_table(cases: list[CaseResult]) -> str:
                 _network(case),
                 f"{row['batch']:,}",
                 *fastest_bold(shown),
-                number(speed(case), lambda x: f"{x / 1e9:.3g}"),
-                number(share_of_peak(case), lambda x: f"{100 * x:.0f}"),
-                number(ratio(case), lambda x: f"{x:.2f}"),
+                *_rates(case),
             ]
         )
     return table(header, rows, text_columns=2)
 
 
 def _product_table(cases: list[CaseResult]) -> str:
-    peers = [name for name in PEERS if any(name in library_times(case) for case in cases)]
+    peers = _peers_in(cases)
     header = ["product", "dtype", "fastdnn", *(PEERS[name].split()[0] for name in peers)]
-    header += ["GFLOP/s", "% of peak", "best peer / fastdnn"]
+    header += RATES
     rows = [
         [
             _label(case),
             case["dtype"],
             *fastest_bold([library_times(case).get(name) for name in (OURS, *peers)]),
-            number(speed(case), lambda x: f"{x / 1e9:.3g}"),
-            number(share_of_peak(case), lambda x: f"{100 * x:.0f}"),
-            number(ratio(case), lambda x: f"{x:.2f}"),
+            *_rates(case),
         ]
         for case in cases
     ]

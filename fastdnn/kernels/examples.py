@@ -75,18 +75,29 @@ def _load_input(work, shape, layers, x, order, first, panel):
     columns = min(width, shape[EXAMPLES] - panel * width)
     target = pointer(work, layers[0, INPUT] + panel * layers[0, INPUT_PANEL])
     units = pointer(work, layers[0, UNITS] + panel * width * shape[UNIT_WIDTH])
-    start = first + panel * width
     if shape[X_ROW] == 1:
-        for j in range(columns):
-            example = order[start + j] if shape[ORDERED] else start + j
-            source = pointer(x, example * shape[X_COLUMN])
-            spread_example(at(units, j * shape[UNIT_WIDTH]), layers[0, UNITS_PANEL],
-                           shape[UNIT_WIDTH], source, rows)  # fmt: skip
+        spread_examples(work, shape, layers, x, order, first, panel, 0, rows)
         transpose_units(target, width, units, layers[0, UNITS_PANEL], shape[UNIT_WIDTH], rows)
         return
     pack_columns(target, pointer(x, 0), shape[X_ROW], shape[X_COLUMN], shape[ORDERED], order,
-                 start, rows, columns, width)  # fmt: skip
+                 first + panel * width, rows, columns, width)  # fmt: skip
     keep_for_weights(work, shape, layers, 0, target, 0, rows, panel)
+
+
+@stage
+def spread_examples(work, shape, layers, x, order, first, panel, unit, units):
+    """Units of one panel of X whose examples are contiguous, into the panels of units.
+
+    ``units`` of them from ``unit`` on, which starts a panel of units.
+    """
+    width, unit_width = shape[WIDTH], shape[UNIT_WIDTH]
+    start = first + panel * width
+    place = unit // unit_width * layers[0, UNITS_PANEL] + panel * width * unit_width
+    target = pointer(work, layers[0, UNITS] + place)
+    for j in range(min(width, shape[EXAMPLES] - panel * width)):
+        example = order[start + j] if shape[ORDERED] else start + j
+        spread_example(at(target, j * unit_width), layers[0, UNITS_PANEL], unit_width,
+                       pointer(x, example * shape[X_COLUMN] + unit), units)  # fmt: skip
 
 
 @stage

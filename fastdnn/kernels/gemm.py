@@ -99,7 +99,10 @@ def finish_tile(out, values, stride, tile, tile_stride, rows, columns, adds, cod
 
 @routine
 def _next(counters, kind, phase, member, team, count, piece):
-    """The piece after ``piece`` for a member alone, any that is left for one of a team; or -1."""
+    """The piece after ``piece`` for a member alone, any that is left for one of a team; or -1.
+
+    A member alone writes to no counters: those that it is given serve calls of all Python threads.
+    """
     if team > 1:
         return claim(counters, kind, phase, member, team, count)
     return piece + 1 if piece + 1 < count else -1

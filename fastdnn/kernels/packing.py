@@ -248,14 +248,14 @@ _TILES_TOGETHER = 16
 
 
 @routine
-def pack_left(packed, member, team, left, left_row, left_k, rows, k_count, k_block, height, square):
-    """This member's share of packing ``left`` (rows x k_count, any strides) in tiles of ``height``.
+def pack_left(packed, part, parts, left, left_row, left_k, rows, k_count, k_block, height, square):
+    """Pack one of ``parts`` parts of ``left`` (rows x k_count, any strides) in tiles of ``height``.
 
     ``square`` is room for lanes x lanes elements.
     """
     step = height * (_TILES_TOGETHER if left_row == 1 else 1)
     pieces = (rows + step - 1) // step
-    first, end = share(member, team, (k_count + k_block - 1) // k_block * pieces)
+    first, end = share(part, parts, (k_count + k_block - 1) // k_block * pieces)
     for piece in range(first, end):
         i, k = piece % pieces * step, piece // pieces * k_block
         high, run = min(step, rows - i), min(k_block, k_count - k)

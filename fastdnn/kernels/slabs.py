@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from .activations import SOFTMAX, activate_run
 from .dropout import drop_run, mask_key
-from .examples import keep_for_weights
+from .examples import keep_for_weights, spread_examples
 from .jit import routine
 from .linear import K_BLOCK, PLAIN, multiply_panels
 from .microkernels import ADD, SET
-from .packing import pack_columns, spread_example, transpose_panel, transpose_units
+from .packing import pack_columns, transpose_units
 from .simd import at, lanes, load, out_of_line, pointer, splat, store
 from .tables import (
     BLOCK_PANEL,
@@ -61,27 +61,20 @@ def _load_slab(work, shape, layers, block, x, order, first, scratch):
     lane = lanes(scratch)
     unit = block[BLOCK_PANEL] * unit_width
     units = min(block[BLOCK_PANEL_END] * unit_width, n_in) - unit
-    panels_of_units = pointer(work, layers[0, UNITS])
     for panel in range(shape[PANELS]):
-        start = first + panel * width
-        columns = min(width, shape[EXAMPLES] - panel * width)
         if shape[X_ROW] == 1:
-            place = at(panels_of_units, block[BLOCK_PANEL] * layers[0, UNITS_PANEL])
-            for j in range(columns):
-                example = order[start + j] if shape[ORDERED] else start + j
-                source = pointer(x, example * shape[X_COLUMN] + unit)
-                spread_example(at(place, (panel * width + j) * unit_width), layers[0, UNITS_PANEL],
-                               unit_width, source, units)  # fmt: skip
+            spread_examples(work, shape, layers, x, order, first, panel, unit, units)
             continue
+        columns = min(width, shape[EXAMPLES] - panel * width)
         pack_columns(scratch, pointer(x, unit * shape[X_ROW]), shape[X_ROW], shape[X_COLUMN],
-                     shape[ORDERED], order, start, units, columns, width)  # fmt: skip
+                     shape[ORDERED], order, first + panel * width, units, columns,
+                     width)  # fmt: skip
         # What is transposed is whole squares: beyond the last unit ones for the biases, then zeros.
         for i in range(units, (units + lane - 1) // lane * lane):
             value = 1.0 if layers[0, ONES] and unit + i == n_in else 0.0
             for j in range(0, width, lane):
                 store(at(scratch, i * width + j), splat(scratch, value))
-        transpose_panel(panels_of_units, layers[0, UNITS_PANEL], unit_width, scratch, width, unit,
-                        units, panel * width)  # fmt: skip
+        keep_for_weights(work, shape, layers, 0, scratch, unit, units, panel)
 
 
 @routine

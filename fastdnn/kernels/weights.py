@@ -312,7 +312,8 @@ def update_weights(
                 block_squares[i] = squares
             if not finite:
                 counters[FAILURES] = number
-            if multiplies and i < first_layer and passing == shape[CLIP]:
+            # In the pass that updates: the second one with clipping, else the only one.
+            if multiplies and i < first_layer and collected == (shape[CLIP] != 0):
                 multiply_slab(work, parameters, shape, layers, blocks[i], i, scratch)
             finish(counters, team)
             i = _claim_block(counters, phase + passing, member, team, first_layer, count)

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
+
+import numpy as np
 
 from benchmarks.peers.problem import Array, Problem
 
@@ -30,6 +33,25 @@ class Session(Protocol):
 
     def outputs(self) -> Array:
         """Outputs AL of shape (n_y, m) for the problem's X with the present parameters."""
+
+
+@dataclass
+class Product:
+    """The session of a product row, whatever the library: nothing but one call."""
+
+    multiply: Callable[[], Any]  # W X, done when it returns
+
+    def reset(self) -> None:
+        """Nothing is changed by a product."""
+
+    def run(self, steps: int) -> None:
+        """Multiply so many times."""
+        for _ in range(steps):
+            self.multiply()
+
+    def outputs(self) -> Array:
+        """W X as an array."""
+        return np.asarray(self.multiply())
 
 
 class Library(Protocol):

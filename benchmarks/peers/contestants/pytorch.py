@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.peers.contestants import Session
+from benchmarks.peers.contestants import Product, Session
 from benchmarks.peers.problem import Array, Problem
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -37,28 +37,10 @@ def open_session(problem: Problem, compiled: bool, threads: int | None) -> Sessi
     # on them after eight and go on in eager mode.
     torch.compiler.reset()
     if problem.case.product:
-        return _Product(problem, compiled)
+        W, X = torch.from_numpy(problem.parameters["W1"]), torch.from_numpy(problem.X)
+        multiply = torch.compile(torch.mm) if compiled else torch.mm
+        return Product(lambda: multiply(W, X))
     return _Training(problem, compiled) if problem.case.training else _Forward(problem, compiled)
-
-
-class _Product:
-    """`torch.mm`, which is MKL's product."""
-
-    def __init__(self, problem: Problem, compiled: bool) -> None:
-        self.W, self.X = torch.from_numpy(problem.parameters["W1"]), torch.from_numpy(problem.X)
-        self.multiply = torch.compile(torch.mm) if compiled else torch.mm
-
-    def reset(self) -> None:
-        pass
-
-    def run(self, steps: int) -> None:
-        with torch.inference_mode():
-            for _ in range(steps):
-                self.multiply(self.W, self.X)
-
-    def outputs(self) -> Array:
-        Z: Array = torch.mm(self.W, self.X).numpy()
-        return Z
 
 
 class _Forward:
