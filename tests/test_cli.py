@@ -239,12 +239,14 @@ def test_what_is_warm_is_not_compiled_again(tmp_path):
     out, err = first.communicate(timeout=600)
     assert first.returncode == 0, err
     assert out.count("compiled in") == 3
+    files = sorted((tmp_path / "cache").rglob("*"))
     small_npz(tmp_path / "a.npz")
     words = (*quickly(str(tmp_path / "a.npz")), "--out", str(tmp_path / "m.npz"))
     second = python("-m", "fastdnn", *words, **cache)
     out, err = second.communicate(timeout=600)
     assert "nothing to compile" in out
     assert "compiling" not in err
+    assert sorted((tmp_path / "cache").rglob("*")) == files
 
 
 @pytest.mark.slow

@@ -221,7 +221,8 @@ class TestNowhereToWrite:
     @pytest.mark.needs_jit
     def test_training_compiles_in_memory_and_says_how_long(self, read_only_install):
         before = sorted(read_only_install.rglob("*"))
-        got = in_copy(read_only_install, TRAIN)
+        # what the optimiser does makes no difference here
+        got = in_copy(read_only_install, TRAIN, NUMBA_OPT="0")
         assert Path(got["from"]).is_relative_to(read_only_install)
         assert got["path"] is None
         assert sorted(read_only_install.rglob("*")) == before
