@@ -30,8 +30,10 @@ CALL_SECONDS = 0.1
 # The epochs of one call have so many examples together, at most: their order takes 8 MiB.
 CALL_EXAMPLES = 1 << 20
 
-# An optimizer's scalars are computed for so many calls at once: it costs little more than for one.
-STEPS_AHEAD = 16
+# An optimizer's scalars are computed for so many calls at once, which costs little more than for
+# one, and for at most so many steps: 8 MiB of float64, some 30 while they are computed.
+CALLS_AHEAD = 16
+STEPS_AHEAD = 1 << 17
 
 Callback = Callable[[History], object]
 
@@ -220,7 +222,7 @@ class Training:
         """Steps that take about CALL_SECONDS at the pace so far."""
         if self._seconds_per_step == 0.0:
             return 1
-        return max(1, min(1_000_000, int(CALL_SECONDS / self._seconds_per_step)))
+        return max(1, min(STEPS_AHEAD, int(CALL_SECONDS / self._seconds_per_step)))
 
     def _steps(
         self,
@@ -272,7 +274,9 @@ class Training:
         """The optimizer's scalars for the next ``count`` steps, computed ahead at a steady rate."""
         first = self.state.step - self._table_start
         if rate != self._table_rate or first + count > len(self._table):
-            ahead = count if rate != self._table_rate else STEPS_AHEAD * count
+            ahead = count
+            if rate == self._table_rate:
+                ahead *= max(1, min(CALLS_AHEAD, STEPS_AHEAD // count))
             self._table = self.optimizer.coefficients(
                 self.state.step + 1, ahead, rate, self.engine.dtype
             )

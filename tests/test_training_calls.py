@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,21 @@ def test_an_epoch_that_somebody_looks_at_is_a_call(pace, calls, tmp_path, option
         options = {"checkpoint": checkpoints.Checkpoint(tmp_path / "c.npz", every_epochs=1)}
     trained(**options)
     assert calls == [3] * 9
+
+
+@pytest.mark.needs_jit
+def test_memory_does_not_grow_with_the_pace():
+    """Many steps in a call have many scalars of the optimizer."""
+    net = fastdnn.DNN([2, 3, 1], dtype="float64")
+    X, Y = problem(net, 4)
+    net.fit(X, Y, optimizer="adam", epochs=2)
+    tracemalloc.start()
+    try:
+        net.fit(X, Y, optimizer="adam", epochs=400_000, learning_rate=1e-6)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 64 << 20  # of which 400,000 costs take 13
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
