@@ -18,9 +18,11 @@ from .kernels.vectors import lane_count
 from .memory import aligned, aligned_zeros
 
 # Weights of a layer are packed for every step where a tile's rows would fall into one another's
-# cache sets or pages: large matrices, used by enough examples to pay for the copy.
+# cache sets or pages: large matrices, used by enough examples to pay for the copy. W^T, which has
+# every element of a row on another page, pays sooner than W.
 PACK_BYTES = 512 * 1024
-PACK_EXAMPLES = 256
+PACK_EXAMPLES = 512
+PACK_TRANSPOSED_EXAMPLES = 256
 
 # Panels that pass a layer together, so that weights are fetched once for all of them; one at a time
 # where all weights fit into the second-level cache (of which GROUP_BYTES is a half).
@@ -186,7 +188,8 @@ def plan_step(
         group = _group(panels, weight_bytes)
     # Panels of hidden layers: all of them, or a group for each member.
     slots = members * group if chunks else panels
-    errors = [places.take(slots * _padded(max(dims[1:]), lanes) * width) for _ in range(2)]
+    error_sizes = [slots * _padded(max(dims[1:]), lanes) * width] * 2 if chunks else []
+    errors = [places.take(size) for size in error_sizes]
     value_panel = _padded(dims[0], lanes) * width
     values, held = -1 if slab else places.take(panels * value_panel), panels
     for i, (n_in, n_out) in enumerate(pairs):
@@ -201,9 +204,12 @@ def plan_step(
         values = places.take(slots * value_panel)
         row[tables.OUTPUT], row[tables.OUTPUT_PANEL] = values, value_panel
         row[tables.ERROR] = errors[i % 2] if chunks else places.take(slots * value_panel)
-        packs = _packs(n_in, n_out, examples, dtype) and not (slab and i == 0)
-        row[tables.PACKED] = places.take(n_in * n_out) if packs else -1
-        row[tables.PACKED_T] = places.take(n_in * n_out) if packs and i else -1
+        size, in_slabs = n_in * n_out, slab and i == 0
+        # The few rows of a task stay in the cache as they are.
+        packs = not by_layers and not in_slabs and _packs(size, examples, PACK_EXAMPLES, dtype)
+        transposes = i > 0 and _packs(size, examples, PACK_TRANSPOSED_EXAMPLES, dtype)
+        row[tables.PACKED] = places.take(size) if packs else -1
+        row[tables.PACKED_T] = places.take(size) if transposes else -1
         row[tables.ONES] = n_in % lanes != 0
 
     blocks, block_size = _weight_blocks(pairs, examples, unit_width, shares_units, slab)
@@ -235,7 +241,7 @@ def plan_step(
     shape[tables.SCRATCH] = places.take(int(shape[tables.SCRATCH_SIZE]) * members)
     shape[tables.LOSS], shape[tables.STATE_SIZE] = loss, layout.size
     shape[tables.TILE] = tile_address(dtype)
-    shape[tables.PACKS] = bool((layers[:, tables.PACKED] >= 0).any())
+    shape[tables.PACKS] = bool((layers[:, [tables.PACKED, tables.PACKED_T]] >= 0).any())
     tasks = _tasks(dims, panels, group, int(shares_units)) if by_layers else _NO_TASKS
     return Plan(shape, layers, blocks, tasks, places.size, macs)
 
@@ -267,7 +273,7 @@ def plan_forward(
         values = places.take(members * group * value_panel)
         row[tables.OUTPUT], row[tables.OUTPUT_PANEL] = values, value_panel
         row[tables.KEEP] = row[tables.ONES] = 0
-        if _packs(n_in, n_out, examples, dtype):
+        if _packs(n_in * n_out, examples, PACK_EXAMPLES, dtype):
             row[tables.PACKED] = places.take(n_in * n_out)
     shape[tables.LAYERS], shape[tables.EXAMPLES], shape[tables.PANELS] = (
         len(pairs),
@@ -360,7 +366,9 @@ def _shares_units(dims: tuple[int, ...], examples: int, dtype: np.dtype) -> bool
     """Whether the units of the first layer are shared out instead of the examples."""
     if len(dims) < 3 or dims[0] * dims[1] * dtype.itemsize < FIRST_LAYER_BYTES:
         return False
-    return dims[1] >= examples and not _packs(dims[0], dims[1], examples, dtype)
+    return dims[1] >= examples and not _packs(
+        dims[0] * dims[1], examples, PACK_TRANSPOSED_EXAMPLES, dtype
+    )
 
 
 def _panel_vectors(examples: int, lanes: int, multiply_adds: int, wanted: int) -> int:
@@ -373,9 +381,9 @@ def _panel_vectors(examples: int, lanes: int, multiply_adds: int, wanted: int) -
     return min(widest, shared[-1] if shared else 1)
 
 
-def _packs(n_in: int, n_out: int, examples: int, dtype: np.dtype) -> bool:
-    """Whether a layer's weights are packed for the step."""
-    return n_in * n_out * dtype.itemsize >= PACK_BYTES and examples >= PACK_EXAMPLES
+def _packs(size: int, examples: int, enough: int, dtype: np.dtype) -> bool:
+    """Whether weights are packed for the step, where so many examples are enough."""
+    return size * dtype.itemsize >= PACK_BYTES and examples >= enough
 
 
 def _padded(rows: int, lanes: int) -> int:

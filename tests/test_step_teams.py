@@ -96,7 +96,7 @@ def planned(patch, overrides):
 # There are enough panels for groups of four.
 WIDE = {"CHUNKS_OF_PANELS": {}, "PANELS_WANTED": 1}
 THRESHOLDS = {
-    "packed": {"PACK_BYTES": 0, "PACK_EXAMPLES": 0},
+    "packed": {"PACK_BYTES": 0, "PACK_EXAMPLES": 0, "PACK_TRANSPOSED_EXAMPLES": 0},
     "unpacked": {"PACK_BYTES": 2**60},
     "by layers": {"GROUP_BYTES": 0, "TASKS_FROM_UNITS": 0, "TASK_UNITS": (48,)},
     "by layers, packed": {
@@ -152,13 +152,16 @@ def test_the_thresholds_change_the_plan(dtype, monkeypatch):
             planned(patch, overrides)
             plans[sides] = workspace.plan_step(layout, (1, 1, 5), 1, WIDE_BATCH, 1)
     packs = {sides: plan.layers[:, tables.PACKED] >= 0 for sides, plan in plans.items()}
-    assert packs["packed"].all() and not packs["unpacked"].any()
+    transposes = {sides: plan.layers[1:, tables.PACKED_T] >= 0 for sides, plan in plans.items()}
+    assert packs["packed"].all() and transposes["packed"].all()
+    assert not packs["unpacked"].any() and not transposes["unpacked"].any()
     assert plans["packed"].shape[tables.PACKS] and not plans["unpacked"].shape[tables.PACKS]
     assert plans["one by one"].shape[tables.GROUP] == 1 and not len(plans["one by one"].tasks)
     by_layers, by_two = plans["by layers"], plans["by layers, two panels"]
     assert by_two.shape[tables.GROUP] == 2 < by_layers.shape[tables.GROUP]
     assert by_layers.tasks[:, tables.TASK_ROW].max() == 96 and not packs["by layers"].any()
-    assert packs["by layers, packed"].all() and len(plans["by layers, packed"].tasks)
+    assert len(plans["by layers, packed"].tasks)
+    assert transposes["by layers, packed"].all() and not packs["by layers, packed"].any()
     assert len(plans["small blocks"].blocks) > 2 * len(plans["large blocks"].blocks)
     for field in (tables.VECTORS, tables.CHUNKS, tables.FIRST_LAYER):
         assert len({int(plan.shape[field]) for plan in plans.values()}) == 1

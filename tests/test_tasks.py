@@ -91,10 +91,10 @@ def test_tasks_start_whole_tiles_and_vectors(case, dtype):
     for task in planned.tasks.tolist():
         row, layer = task[tables.TASK_ROW], planned.layers[task[tables.TASK_LAYER]]
         assert row % lane_count(dtype) == 0
-        if layer[tables.PACKED] >= 0:
-            units = layer[tables.N_IN if task[tables.TASK_KIND] == BACKWARD else tables.N_OUT]
+        assert layer[tables.PACKED] < 0
+        if layer[tables.PACKED_T] >= 0 and task[tables.TASK_KIND] == BACKWARD:
             assert planned.shape[tables.VECTORS] == TILE_VECTORS
-            assert row % tile_height(int(units), TILE_VECTORS) == 0
+            assert row % tile_height(int(layer[tables.N_IN]), TILE_VECTORS) == 0
 
 
 def test_sizes_of_tasks_are_whole_tiles():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .activations import activate_run, backward_run
 from .dropout import drop_run
-from .jit import routine
+from .jit import routine, stage
 from .microkernels import ADD, multiply_tile, tile_height
 from .simd import at, out_of_line
 
@@ -19,6 +19,10 @@ PLAIN, ACTIVATE, BACKWARD = range(3)
 # with 64-byte vectors and stays in the first-level cache while tile after tile of the left one
 # passes by. Rounding errors grow with K_BLOCK + k / K_BLOCK instead of with k.
 K_BLOCK = 128
+
+# Rows of the left operand, as they lie, that go through all of k before the next ones: each may be
+# on a page of memory of its own, of which the processor remembers some dozens.
+ROWS_TOGETHER = 96
 
 
 @routine
@@ -37,29 +41,41 @@ def multiply_panels(
     """
     out_of_line()
     height = tile_height(rows if packed else row_end - row, vectors)
-    for k in range(0, k_count, K_BLOCK):
-        k_run = min(K_BLOCK, k_count - k)
-        last = k + k_run == k_count
-        mode = ADD if k > 0 else first_mode
-        for panel in range(panels):
-            for i in range(row, row_end, height):
-                high = min(height, row_end - i)
-                corner, row_stride, k_stride = at(left, i * left_row + k * left_k), left_row, left_k
-                if packed:
-                    corner, row_stride, k_stride = at(left, k * rows + i * k_run), 1, high
-                place = panel * out_panel + i * width
-                multiply_tile(
-                    tile, high, vectors, at(out, place), width, corner, row_stride, k_stride, 0,
-                    at(right, panel * right_panel + k * width), width, k_run, 1,
-                    mode, 1.0, at(bias, i),
-                )  # fmt: skip
-                if last and epilogue != PLAIN:
-                    run = at(out, place)
-                    position = ((first_panel + panel) * rows + i) * width
-                    if epilogue == ACTIVATE:
-                        activate_run(code, run, run, high * width)
-                    if keep:
-                        drop_run(run, high * width, position, key, keep)
-                    if epilogue == BACKWARD:
-                        scale = keep / 4294967296.0 if keep else 1.0
-                        backward_run(code, run, run, at(values, place), scale, high * width)
+    together = row_end - row
+    if together > ROWS_TOGETHER and not packed:
+        together = ROWS_TOGETHER // height * height
+    for first in range(row, row_end, together):
+        end = min(first + together, row_end)
+        for k in range(0, k_count, K_BLOCK):
+            k_run = min(K_BLOCK, k_count - k)
+            last = k + k_run == k_count
+            mode = ADD if k > 0 else first_mode
+            for panel in range(panels):
+                source = at(right, panel * right_panel + k * width)
+                for i in range(first, end, height):
+                    high = min(height, end - i)
+                    corner, row_stride, k_stride = i * left_row + k * left_k, left_row, left_k
+                    if packed:
+                        corner, row_stride, k_stride = k * rows + i * k_run, 1, high
+                    place = panel * out_panel + i * width
+                    multiply_tile(
+                        tile, high, vectors, at(out, place), width,
+                        at(left, corner), row_stride, k_stride, 0, source, width, k_run, 1,
+                        mode, 1.0, at(bias, i),
+                    )  # fmt: skip
+                    if last and epilogue != PLAIN:
+                        position = ((first_panel + panel) * rows + i) * width
+                        _finish_run(at(out, place), high * width, epilogue, code,
+                                    at(values, place), key, keep, position)  # fmt: skip
+
+
+@stage
+def _finish_run(run, size, epilogue, code, values, key, keep, position):
+    """What follows the product, for a finished tile that starts at ``position`` of the mask."""
+    if epilogue == ACTIVATE:
+        activate_run(code, run, run, size)
+    if keep:
+        drop_run(run, size, position, key, keep)
+    if epilogue == BACKWARD:
+        scale = keep / 4294967296.0 if keep else 1.0
+        backward_run(code, run, run, values, scale, size)

@@ -1,0 +1,45 @@
+"""A forward pass of any number of examples, however its weights are read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from kernel_cases import assert_close, each_dtype
+from network_cases import assert_same_bits, in_float64, kind_of, randomise
+
+import fastdnn
+from fastdnn import reference, workspace
+from fastdnn.kernels.linear import K_BLOCK, ROWS_TOGETHER
+
+pytestmark = pytest.mark.front
+
+# More units than rows go together, and more inputs than a run of k takes.
+DIMS = (K_BLOCK + 5, 2 * ROWS_TOGETHER + 7, ROWS_TOGETHER + 1, 3)
+ALWAYS = {"PACK_BYTES": 0, "PACK_EXAMPLES": 0}
+NEVER = {"PACK_BYTES": 2**60}
+
+
+@each_dtype
+@pytest.mark.parametrize("m", [1, 2, 3, 17, 64, 300, 1111])
+def test_packed_and_unpacked_weights_give_the_same_bits(m, dtype, monkeypatch):
+    X = np.random.default_rng(m).standard_normal((DIMS[0], m)).astype(dtype)
+    outputs = []
+    for thresholds in (ALWAYS, NEVER):
+        for name, value in thresholds.items():
+            monkeypatch.setattr(workspace, name, value)
+        net = randomise(fastdnn.DNN(DIMS, output_activation="softmax", dtype=dtype))
+        outputs.append(net.forward(X))
+    AL, _ = reference.L_model_forward(X.astype(np.float64), in_float64(net), **kind_of(net))
+    assert_close(outputs[0], AL)
+    assert_same_bits(outputs[0], outputs[1])
+
+
+@pytest.mark.parametrize(("thresholds", "packs"), [(ALWAYS, True), (NEVER, False)])
+def test_the_thresholds_change_the_plan(thresholds, packs, monkeypatch):
+    for name, value in thresholds.items():
+        monkeypatch.setattr(workspace, name, value)
+    layout = workspace.ParameterLayout(DIMS, np.dtype("float32"))
+    assert (
+        bool(workspace.plan_forward(layout, (1, 1, 5), 300, 1).shape[workspace.tables.PACKS])
+        == packs
+    )
