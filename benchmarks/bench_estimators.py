@@ -81,7 +81,7 @@ def fit(library: str, name: str, dtype: str, max_iter: int) -> tuple[float, floa
     return seconds, model.score(X_test, y_test), model.n_iter_
 
 
-def compare(name: str, dtype: str, *, repeats: int = 5, max_iter: int = 200) -> Comparison:
+def compare(name: str, dtype: str, *, repeats: int = 11, max_iter: int = 200) -> Comparison:
     """Fit both in turn on three quarters of a data set, score them on the rest."""
     fits: dict[str, list[tuple[float, float, int]]] = {library: [] for library in MODELS}
     spawn = multiprocessing.get_context("spawn")
@@ -107,7 +107,7 @@ def compare(name: str, dtype: str, *, repeats: int = 5, max_iter: int = 200) -> 
 def test_fit(name: str, dtype: str, benchmark: Any) -> None:
     timed = benchmark.enabled
     result = benchmark.pedantic(
-        compare, (name, dtype), {"repeats": 5 if timed else 1, "max_iter": 200 if timed else 20}
+        compare, (name, dtype), {"repeats": 11 if timed else 1, "max_iter": 200 if timed else 20}
     )
     benchmark.extra_info.update(ratio=result.ratio, **result.accuracy)
     assert abs(result.accuracy["fastdnn"] - result.accuracy["sklearn"]) <= result.noise

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import checks, storage
+from . import checks, dispatch, storage
 from .batches import (
     Examples,
     Given,
@@ -266,7 +266,7 @@ class DNN:
         chosen = resolve(optimizer, learning_rate, weight_decay, schedule)
         hidden = len(self.hidden_activations)
         regularisation = Regularisation.of(dropout, clip_norm, hidden=hidden, seed=self.seed)
-        threads = self._threads(n_threads)
+        threads = dispatch.threads(self._threads(n_threads))  # asks the environment once
         examples, size = self._all_examples(X, Y, batch_size, sample_weight, class_weight, threads)
         validation = self._validation(validation_data, early_stopping, threads)
         identity = {

@@ -23,7 +23,7 @@ def planned(m, n, k=100, dtype="float32", *, lines=True, rows=True, alone=False)
 
 def test_plans_choose_every_road():
     """What the plans of the package's own shapes look like."""
-    big = planned(1024, 1024, 1024)
+    big = planned(2048, 2048, 2048)
     assert big.packs_left and big.packs_right and not big.dots
     assert not planned(5, 512, 512).packs_right
     assert planned(5, 512, 512, rows=False).packs_right
@@ -38,9 +38,9 @@ def test_both_sides_of_a_plans_thresholds(dtype):
     width, few = gemm.panel_width(np.dtype(dtype)), gemm.FEW
     panels, tiles = products.PACK_LEFT_PANELS, products.PACK_RIGHT_TILES
     k = products.PACK_LEFT_BYTES // np.dtype(dtype).itemsize // 64
-    assert not planned(64, (panels - 1) * width, k, dtype).packs_left
-    assert planned(64, (panels - 1) * width + 1, k, dtype).packs_left
-    assert not planned(64, (panels - 1) * width + 1, k - 1, dtype).packs_left
+    assert not planned(64, (panels - 1) * width, k + 1, dtype).packs_left
+    assert planned(64, (panels - 1) * width + 1, k + 1, dtype).packs_left
+    assert not planned(64, (panels - 1) * width + 1, k, dtype).packs_left
     assert not planned((tiles - 1) * TILE_ROWS, 50, dtype=dtype).packs_right
     assert planned((tiles - 1) * TILE_ROWS + 1, 50, dtype=dtype).packs_right
     assert planned(few, 50, rows=False, dtype=dtype).dots
