@@ -7,9 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from benchmarks.peers.results import microseconds
 
 NOTHING = "-"
-# Load average before the start.  One busy foreign process on four processors makes OpenBLAS, whose
-# threads wait for each other, 25 times slower in the small row and hardly touches JAX.
-BUSY = 0.5
 
 
 def replace_between(text: str, block: str, begin: str, end: str) -> str:
@@ -65,10 +62,3 @@ def fastest_bold(seconds: Sequence[float | None]) -> list[str]:
         f"**{text}**" if fastest is not None and value == fastest else text
         for value, text in zip(seconds, shown, strict=True)
     ]
-
-
-def busy(load: float | None) -> str:
-    """A warning where the load average before the start says that others were at work."""
-    if load is None or load < BUSY:
-        return ""
-    return f" **The machine was not idle: load {load:.1f} when the run began.**"

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.markdown import busy, fastest_bold, number, replace_between, table
+from benchmarks.idle import busy
+from benchmarks.markdown import fastest_bold, number, replace_between, table
 from benchmarks.peers.results import geometric_mean
 from benchmarks.timing import NUMPY
 
@@ -82,7 +83,7 @@ def _how(measured: dict[str, Any]) -> str:
         f"{cpu.get('brand_raw', machine['machine'])}, {cpu.get('count', '?')} threads, "
         f"{machine['system']}, Python {machine['python_version']}, {measured['datetime'][:10]}; "
         "one process, the best round of each. `python -m benchmarks.peers` has all libraries take "
-        f"turns in processes of their own.{busy(machine.get('load'))}"
+        f"turns in processes of their own.{busy(machine.get('load'), measured.get('stolen'))}"
     )
 
 

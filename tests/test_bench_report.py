@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import markdown, timing
+from benchmarks import idle, markdown, timing
 from benchmarks.report import BEGIN, END, FOLD_ROWS, main, read_rows
 from benchmarks.report import markdown as report
 
@@ -66,6 +66,19 @@ def test_a_busy_machine_is_told() -> None:
     assert "not idle" not in report(results)
     results["machine_info"]["load"] = 3.25
     assert "not idle: load 3.2" in report(results)
+    results["stolen"] = 0.06
+    assert "not idle: load 3.2 when the run began, 6% of the time" in report(results)
+
+
+def test_stolen_time_is_a_share_of_what_was_asked_for(tmp_path: Path, monkeypatch: Any) -> None:
+    stat = tmp_path / "stat"
+    monkeypatch.setattr(idle, "_STAT", stat)
+    assert idle.Stolen().share() is None  # another system
+    stat.write_text("cpu  10 0 5 1000 7 1 2 100 0 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n")
+    clock = idle.Stolen()
+    assert clock.share() == 0.0
+    stat.write_text("cpu  35 20 15 9000 99 6 7 120 0 0\n")
+    assert clock.share() == 20 / (25 + 20 + 10 + 5 + 5 + 20)
 
 
 def test_each_dtype_has_a_table_and_a_winner_is_told_from_a_loser() -> None:

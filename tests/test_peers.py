@@ -326,6 +326,8 @@ def test_a_busy_machine_is_told() -> None:
     assert "not idle" not in report.markdown(results)
     results["machine"]["load"] = 2.0
     assert "not idle: load 2.0" in report.markdown(results)
+    results["machine"] |= {"load": 0.1, "stolen": 0.3}
+    assert "not idle: 30% of the time" in report.markdown(results)
 
 
 def test_numbers_keep_three_digits() -> None:

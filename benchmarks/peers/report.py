@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.markdown import busy, fastest_bold, number, replace_between, table
+from benchmarks.idle import busy
+from benchmarks.markdown import fastest_bold, number, replace_between, table
 from benchmarks.peers.contestants import CONTESTANTS
 from benchmarks.peers.problem import Case
 from benchmarks.peers.results import (
@@ -80,7 +81,8 @@ def _how(results: dict[str, Any]) -> str:
         f"the best of {settings['rounds']} rounds of {settings['seconds']:g} s counts. "
         f"A library's column has the fastest of its ways (eager or compiled, all threads or one, "
         f"a call per step or the loop inside). A share of the peak is the median of the rounds, "
-        f"each with the peak of that round. {_limits(results['cases'])}{busy(machine['load'])}"
+        f"each with the peak of that round. {_limits(results['cases'])}"
+        f"{busy(machine['load'], machine.get('stolen'))}"
     )
 
 

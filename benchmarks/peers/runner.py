@@ -7,7 +7,6 @@ compared at different clocks.  Here every round has all of them, and the best ro
 from __future__ import annotations
 
 import json
-import os
 import platform
 import queue
 import subprocess
@@ -21,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks import idle
 from benchmarks.peers.contestants import CONTESTANTS, available_cpus
 from benchmarks.peers.problem import Case
 from benchmarks.peers.results import best_time, find_disagreeing, microseconds
@@ -167,6 +167,7 @@ def run(
     cases = list(cases)
     workers = {name: Process(settings.command(name), settings.timeout) for name in names}
     machine = Process(settings.command("fastdnn-fit"), settings.timeout)
+    stolen = idle.Stolen()
     results: dict[str, Any] = {
         "machine": describe_machine(),
         "settings": {name: getattr(settings, name) for name in ("rounds", "seconds", "least")},
@@ -184,6 +185,7 @@ def run(
         for number, case in enumerate(cases, start=1):
             _say(f"[{number}/{len(cases)}] {case.label}, {case.dtype}")
             results["cases"].append(run_case(case, workers, machine, settings))
+            results["machine"]["stolen"] = stolen.share()
             save(results)
     finally:
         for worker in (*workers.values(), machine):
@@ -277,7 +279,7 @@ def describe_machine() -> dict[str, Any]:
         "threads": available_cpus(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "load": idle.load(),
         "date": time.strftime("%Y-%m-%d"),
     }
 
