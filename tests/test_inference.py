@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from kernel_cases import assert_close, each_dtype
@@ -10,6 +12,7 @@ from network_cases import assert_same_bits, in_float64, kind_of, randomise
 import fastdnn
 from fastdnn import reference, workspace
 from fastdnn.kernels.linear import K_BLOCK, ROWS_TOGETHER
+from fastdnn.kernels.vectors import lane_count
 
 pytestmark = pytest.mark.front
 
@@ -43,3 +46,15 @@ def test_the_thresholds_change_the_plan(thresholds, packs, monkeypatch):
         bool(workspace.plan_forward(layout, (1, 1, 5), 300, 1).shape[workspace.tables.PACKS])
         == packs
     )
+
+
+@each_dtype
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_an_entry_that_is_not_finite_is_found_wherever_it_is(bad, dtype):
+    n_x = 2 * lane_count(dtype) + 1
+    net = fastdnn.DNN([n_x, 3, 1], dtype=dtype)
+    for i, example in itertools.product(range(n_x), range(2)):
+        X = np.ones((n_x, 2), dtype)
+        X[i, example] = bad
+        with pytest.raises(ValueError, match=rf"X\[{i}, {example}\] is"):
+            net.forward(X)

@@ -147,6 +147,17 @@ def _softmax_of_one(A, units):
         put(A, i, get(A, i) / total)
 
 
+@routine
+def _all_finite(x, count):
+    """Whether every entry is finite: times zero, any other one is NaN."""
+    out_of_line()
+    zero = splat(x, 0.0)
+    total = zero
+    for i in range(0, count, lanes(x)):
+        total = fma(load_up_to(at(x, i), count - i), zero, total)
+    return sum_lanes(total) == 0.0
+
+
 @kernel
 def forward_few(layers, parameters, scratch, x, out):
     """The output (n_y, m) for m examples (n_x, m), one after the other.
@@ -157,12 +168,9 @@ def forward_few(layers, parameters, scratch, x, out):
     half = scratch.shape[0] // 2
     depth = layers.shape[0]
     for example in range(x.shape[1]):
-        excess = 0.0
         for i in range(x.shape[0]):
-            value = x[i, example]
-            scratch[i] = value
-            excess += value - value
-        if excess != 0.0:
+            scratch[i] = x[i, example]
+        if not _all_finite(pointer(scratch, 0), x.shape[0]):
             return False
         place = 0
         for layer in range(depth):
