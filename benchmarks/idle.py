@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 # What is told beside the figures: a load average before the start, and a share of processor time.
+# One busy foreign process on four processors makes OpenBLAS, whose threads wait for each other, 25
+# times slower in the small row and hardly touches JAX.
 BUSY_LOAD = 0.5
 BUSY_STOLEN = 0.05
 

@@ -22,8 +22,9 @@ from .kernels.team import RESULT, kernel_address, launch, new_counters
 
 # Fixed costs measured on four cores of a server: entering a parallel region of the OpenMP layer,
 # and one meeting of the team inside. A region costs 5 microseconds in a loop of nothing else, but
-# 15 after 50 and 35 after 200 microseconds of Python, when the threads have fallen asleep. A
-# multiply-add takes some 25 ps (float32) to 50 ps with the work around it, on one core.
+# (measured with two threads) 15 after 50 and 35 after 200 microseconds of Python, when the threads
+# have fallen asleep. A multiply-add takes some 25 ps (float32) to 50 ps with the work around it, on
+# one core.
 REGION_MICROSECONDS = 20.0
 MEETING_MICROSECONDS = 1.5
 MULTIPLY_ADDS_PER_MICROSECOND = 20_000.0

@@ -155,8 +155,8 @@ class Training:
             starts[0] = 0
             (block,) = self.examples.epoch(None)
             self._steps(block, starts, rate, self.batch_size, an_epoch=1)
-        elif count > 1 and (count := min(count, self._epochs_per_call())) > 1:
-            self._several_epochs(count, rate)
+        elif count > 1 and (together := min(count, self._epochs_per_call())) > 1:
+            self._several_epochs(together, rate)
         else:
             total = sum(self._batches(block, rate) for block in self.examples.epoch(self.rng))
             self.history.cost.append(total / self.examples.columns)
@@ -276,7 +276,7 @@ class Training:
         if rate != self._table_rate or first + count > len(self._table):
             ahead = count
             if rate == self._table_rate:
-                ahead *= max(1, min(CALLS_AHEAD, STEPS_AHEAD // count))
+                ahead *= min(CALLS_AHEAD, STEPS_AHEAD // count)
             self._table = self.optimizer.coefficients(
                 self.state.step + 1, ahead, rate, self.engine.dtype
             )

@@ -188,8 +188,8 @@ def plan_step(
         group = _group(panels, weight_bytes)
     # Panels of hidden layers: all of them, or a group for each member.
     slots = members * group if chunks else panels
-    error_sizes = [slots * _padded(max(dims[1:]), lanes) * width] * 2 if chunks else []
-    errors = [places.take(size) for size in error_sizes]
+    largest = slots * _padded(max(dims[1:]), lanes) * width
+    errors = [places.take(largest) for _ in range(2 if chunks else 0)]
     value_panel = _padded(dims[0], lanes) * width
     values, held = -1 if slab else places.take(panels * value_panel), panels
     for i, (n_in, n_out) in enumerate(pairs):
@@ -363,7 +363,10 @@ def _slab_panels(dims: tuple[int, ...], examples: int, unit_width: int, dtype: n
 
 
 def _shares_units(dims: tuple[int, ...], examples: int, dtype: np.dtype) -> bool:
-    """Whether the units of the first layer are shared out instead of the examples."""
+    """Whether the units of the first layer are shared out instead of the examples.
+
+    Large weights of many examples are not: their rows of W may be packed in tiles of other sizes.
+    """
     if len(dims) < 3 or dims[0] * dims[1] * dtype.itemsize < FIRST_LAYER_BYTES:
         return False
     return dims[1] >= examples and not _packs(

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from kernel_cases import JIT, Allocator
+import pytest
+from kernel_cases import JIT, Allocator, run_all
 
 from fastdnn import optimizers, reference, workspace
 from fastdnn.kernels import step, tables, updates
 from fastdnn.kernels.activations import ACTIVATIONS
 from fastdnn.kernels.losses import LOSSES
-from fastdnn.kernels.team import RESULT, kernel_address, new_counters
-from fastdnn.kernels.team import launch as launch_team
+from fastdnn.kernels.team import RESULT, new_counters
 
 GAP = 128  # elements between regions of work
 MEMBERS = 4  # the largest team in tests
@@ -212,6 +212,13 @@ class Training:
             assert np.isnan(buffer[unused]).all()
 
 
+def planned(patch: pytest.MonkeyPatch, overrides: dict[str, Any]) -> None:
+    """Plans are made with these thresholds of `workspace` from now on."""
+    for name, value in overrides.items():
+        assert hasattr(workspace, name)
+        patch.setattr(workspace, name, value)
+
+
 OPTIMIZERS = {
     "sgd": "SGD",
     "momentum": "Momentum",
@@ -224,11 +231,10 @@ OPTIMIZERS = {
 
 def launch(team: int | None, *arguments: Any) -> int:
     """Call the kernel alone, or from the parallel loop with exactly ``team`` threads."""
+    if team is not None and JIT:
+        return int(run_all(step.train_steps, team, arguments)[RESULT])
     counters = new_counters()
-    if team is None or not JIT:
-        step.train_steps(0, counters, 1, *arguments)
-        return int(counters[RESULT])
-    launch_team(kernel_address(step.train_steps, arguments), counters, team, arguments)
+    step.train_steps(0, counters, 1, *arguments)
     return int(counters[RESULT])
 
 

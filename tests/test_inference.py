@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from kernel_cases import assert_close, each_dtype
 from network_cases import assert_same_bits, in_float64, kind_of, randomise
+from step_cases import planned
 
 import fastdnn
 from fastdnn import reference, workspace
+from fastdnn.kernels import tables
 from fastdnn.kernels.linear import K_BLOCK, ROWS_TOGETHER
 from fastdnn.kernels.vectors import lane_count
 
@@ -28,8 +30,7 @@ def test_packed_and_unpacked_weights_give_the_same_bits(m, dtype, monkeypatch):
     X = np.random.default_rng(m).standard_normal((DIMS[0], m)).astype(dtype)
     outputs = []
     for thresholds in (ALWAYS, NEVER):
-        for name, value in thresholds.items():
-            monkeypatch.setattr(workspace, name, value)
+        planned(monkeypatch, thresholds)
         net = randomise(fastdnn.DNN(DIMS, output_activation="softmax", dtype=dtype))
         outputs.append(net.forward(X))
     AL, _ = reference.L_model_forward(X.astype(np.float64), in_float64(net), **kind_of(net))
@@ -39,13 +40,10 @@ def test_packed_and_unpacked_weights_give_the_same_bits(m, dtype, monkeypatch):
 
 @pytest.mark.parametrize(("thresholds", "packs"), [(ALWAYS, True), (NEVER, False)])
 def test_the_thresholds_change_the_plan(thresholds, packs, monkeypatch):
-    for name, value in thresholds.items():
-        monkeypatch.setattr(workspace, name, value)
+    planned(monkeypatch, thresholds)
     layout = workspace.ParameterLayout(DIMS, np.dtype("float32"))
-    assert (
-        bool(workspace.plan_forward(layout, (1, 1, 5), 300, 1).shape[workspace.tables.PACKS])
-        == packs
-    )
+    plan = workspace.plan_forward(layout, (1, 1, 5), 300, 1)
+    assert plan.shape[tables.PACKS] == packs
 
 
 @each_dtype

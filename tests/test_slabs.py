@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from kernel_cases import assert_close, assert_same, each_dtype, each_team, fenced
-from step_cases import Net, Training, exact_gradients, flat_layouts
+from step_cases import Net, Training, exact_gradients, flat_layouts, planned
 
 from fastdnn import workspace
 from fastdnn.kernels import tables
@@ -33,11 +33,16 @@ BATCH = 61
 @pytest.fixture(autouse=True)
 def small_slabs(monkeypatch):
     """Slabs of one panel of units, whatever the network."""
-    monkeypatch.setattr(workspace, "CHUNKS_OF_PANELS", {})
-    monkeypatch.setattr(workspace, "FIRST_LAYER_BYTES", 2**60)
-    monkeypatch.setattr(workspace, "SLAB_INPUT_BYTES", 0)
-    monkeypatch.setattr(workspace, "SLAB_UNITS_PER_OUTPUT", 0)
-    monkeypatch.setattr(workspace, "SLABS_WANTED", 2)
+    planned(
+        monkeypatch,
+        {
+            "CHUNKS_OF_PANELS": {},
+            "FIRST_LAYER_BYTES": 2**60,
+            "SLAB_INPUT_BYTES": 0,
+            "SLAB_UNITS_PER_OUTPUT": 0,
+            "SLABS_WANTED": 2,
+        },
+    )
 
 
 def training(net, dtype, **options):
@@ -103,7 +108,7 @@ def test_the_usual_way_computes_the_same_numbers(name, dtype, monkeypatch):
     X, Y = net.examples(BATCH, dtype)
     slabs = training(net, dtype, optimizer="sgd", keep=keep_threshold(0.3))
     slabs.run(X, Y, starts=(0, -1))
-    monkeypatch.setattr(workspace, "SLAB_INPUT_BYTES", 2**60)
+    planned(monkeypatch, {"SLAB_INPUT_BYTES": 2**60})
     usual = Training(net, dtype, BATCH, optimizer="sgd", keep=keep_threshold(0.3))
     usual.run(X, Y, starts=(0, -1))
     assert usual.plan.shape[tables.SLABS] == -1

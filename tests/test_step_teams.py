@@ -25,6 +25,7 @@ from step_cases import (
     Training,
     exact_gradients,
     flat_layouts,
+    planned,
 )
 
 from fastdnn import workspace
@@ -83,13 +84,6 @@ def test_a_team_larger_than_the_work(team):
     """Members without a panel or a block still come to every meeting."""
     tiny = Net((2, 1))
     assert_same_training(trained(tiny, "float32", 1, team), trained(tiny, "float32", 1))
-
-
-def planned(patch, overrides):
-    """Plans are made with these thresholds from now on."""
-    for name, value in overrides.items():
-        assert hasattr(workspace, name)
-        patch.setattr(workspace, name, value)
 
 
 # Both sides of thresholds that change no bit, as long as the width of panels and the chunks stay.

@@ -99,16 +99,22 @@ def _pieces(member, team, count):
     return first * PIECE, min(end * PIECE, count)
 
 
+@routine
+def all_finite(x, count):
+    """Whether ``count`` elements hold neither a NaN nor an infinity."""
+    out_of_line()
+    excess = splat(x, 0.0)
+    for i in range(0, count, lanes(x)):
+        v = load_up_to(at(x, i), count - i)
+        excess = excess + (v - v)  # 0, or NaN
+    return sum_lanes(excess) == 0
+
+
 @kernel
 def count_not_finite(member, counters, team, x):
     """counters[RESULT] = members that met a NaN or an infinity in their share of x."""
-    p, lane = pointer(x, 0), lanes(pointer(x, 0))
     first, end = _pieces(member, team, x.size)
-    excess = splat(p, 0.0)
-    for i in range(first, end, lane):
-        v = load_up_to(at(p, i), end - i)
-        excess = excess + (v - v)  # 0, or NaN
-    if sum_lanes(excess) != 0:
+    if not all_finite(pointer(x, first), end - first):
         atomic_add(counters, RESULT, 1)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from . import elementary
 from .activations import SOFTMAX, activate_run
+from .arrays import all_finite
 from .examples import forward_rows, softmax_panels
 from .jit import kernel, routine
 from .packing import pack_lines
@@ -147,17 +148,6 @@ def _softmax_of_one(A, units):
         put(A, i, get(A, i) / total)
 
 
-@routine
-def _all_finite(x, count):
-    """Whether every entry is finite: times zero, any other one is NaN."""
-    out_of_line()
-    zero = splat(x, 0.0)
-    total = zero
-    for i in range(0, count, lanes(x)):
-        total = fma(load_up_to(at(x, i), count - i), zero, total)
-    return sum_lanes(total) == 0.0
-
-
 @kernel
 def forward_few(layers, parameters, scratch, x, out):
     """The output (n_y, m) for m examples (n_x, m), one after the other.
@@ -170,7 +160,7 @@ def forward_few(layers, parameters, scratch, x, out):
     for example in range(x.shape[1]):
         for i in range(x.shape[0]):
             scratch[i] = x[i, example]
-        if not _all_finite(pointer(scratch, 0), x.shape[0]):
+        if not all_finite(pointer(scratch, 0), x.shape[0]):
             return False
         place = 0
         for layer in range(depth):
