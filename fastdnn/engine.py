@@ -23,7 +23,7 @@ from .memory import aligned, aligned_zeros, writable
 from .regularisation import PLAIN, Regularisation
 from .workspace import ParameterLayout, Plan, plan_forward, plan_step
 
-# Workspaces kept for the next call: a full batch, an epoch's last smaller one, and a forward pass.
+# Workspaces kept for the next call: a training step, and forward passes over two sets of examples.
 _WORKSPACES_KEPT = 3
 
 # Parts of the optimizer's state where gradients are clipped: two moments, and the gradients.
@@ -75,6 +75,7 @@ class _Workspace:
     """A plan and the buffers it asks for."""
 
     plan: Plan
+    shapes: NDArray[np.int64]  # the plan's shape vector, and that of a batch with fewer examples
     work: NDArray[Any]
     partial_costs: NDArray[np.float64]
     block_squares: NDArray[np.float64]
@@ -171,8 +172,8 @@ class Engine:
                 plan = plan_forward(self.layout, self.codes, examples, members)
             work = plan.new_work(self.dtype)
             found = _Workspace(
-                plan, work, np.zeros(plan.panels), np.zeros(len(plan.blocks)),
-                np.zeros(plan.counters, np.int64),
+                plan, np.stack([plan.shape] * 2), work, np.zeros(plan.panels),
+                np.zeros(len(plan.blocks)), np.zeros(plan.counters, np.int64),
             )  # fmt: skip
             self._workspaces[key] = found
             while len(self._workspaces) > _WORKSPACES_KEPT:
@@ -204,11 +205,12 @@ class Engine:
     ) -> tuple[int, NDArray[np.float64]]:
         """Train ``len(starts)`` steps of ``examples`` examples each in one compiled call.
 
-        Step s takes the columns from ``starts[s]`` on, through ``order`` where it is given;
-        -1 keeps the examples of the step before. ``weights`` holds a factor for each column of X;
-        ``first_step`` numbers the steps for the dropout masks. Returns the number of steps
-        completed and the cost of each; fewer than asked for means the training diverged. Given
-        ``costs`` hold them even where an interrupt comes before they could be returned. A
+        Step s takes the columns from ``starts[s]`` on, through ``order`` where it is given (then
+        ``starts`` count on from one epoch's order to the next); -1 keeps the examples of the step
+        before. The last step before the end of X takes what is left. ``weights`` holds a factor for
+        each column of X; ``first_step`` numbers the steps for the dropout masks. Returns the number
+        of steps completed and the cost of each; fewer than asked for means the training diverged.
+        Given ``costs`` hold them even where an interrupt comes before they could be returned. A
         ``holder`` takes all columns of the same X and Y in each of its calls: from the second on
         they need not be packed, unless somebody else has used the workspace since.
         """
@@ -216,13 +218,16 @@ class Engine:
             space = self._workspace(
                 ("step", examples, dispatch.threads(n_threads), weights is not None)
             )
-            shape = space.plan.shape
-            shape[tables.OPTIMIZER] = optimizer
+            shape = space.shapes[0]
+            shape[tables.OPTIMIZER], shape[tables.COLUMNS] = optimizer, X.columns
             shape[tables.X_ROW], shape[tables.X_COLUMN] = X.row_stride, X.column_stride
             shape[tables.Y_ROW], shape[tables.Y_COLUMN] = Y.row_stride, Y.column_stride
             shape[tables.ORDERED] = order is not None
             shape[tables.CLIP] = regularisation.clip_norm is not None
             shape[tables.SEED], shape[tables.FIRST_STEP] = regularisation.seed, first_step
+            rest = X.columns % examples
+            if rest:
+                space.shapes[1] = space.plan.with_fewer(shape, rest)
             space.set_dropout(regularisation.dropout)
             costs = np.zeros(len(starts)) if costs is None else costs
             if holder is not None and space.holder is holder:
@@ -278,7 +283,7 @@ class Engine:
         space.progress[:] = 0
         done = dispatch.run_team(
             step.train_steps, team,
-            space.plan.shape, space.plan.layers, space.plan.blocks, space.plan.tasks,
+            space.shapes, space.plan.layers, space.plan.blocks, space.plan.tasks,
             space.progress, self.buffer, state, space.work,
             space.partial_costs, space.block_squares, X.flat, Y.flat,
             self._no_weights if weights is None else weights,

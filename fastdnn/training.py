@@ -120,8 +120,16 @@ class Training:
 
     @property
     def _steps_an_epoch(self) -> int:
-        """Steps that one compiled call can hope for, to choose its team."""
-        return max(1, self.examples.columns // self.batch_size)
+        """Steps of an epoch, the last one of which may have fewer examples."""
+        return len(self._starts(self.examples.columns))
+
+    def _starts(self, m: int) -> NDArray[np.int64]:
+        """Where the batches of ``m`` examples start."""
+        return np.arange(0, m, self.batch_size, dtype=np.int64)
+
+    def _sizes(self, m: int) -> NDArray[np.int64]:
+        """How many examples the batches of ``m`` examples have."""
+        return np.minimum(self.batch_size, m - self._starts(m))
 
     def _after_epoch(self) -> None:
         """Validation and callbacks, each if asked for."""
@@ -154,7 +162,7 @@ class Training:
             starts = np.full(min(count, self._steps_per_call()), -1, np.int64)
             starts[0] = 0
             (block,) = self.examples.epoch(None)
-            self._steps(block, starts, rate, self.batch_size, an_epoch=1)
+            self._steps(block, starts, rate, an_epoch=1)
         elif count > 1 and (together := min(count, self._epochs_per_call())) > 1:
             self._several_epochs(together, rate)
         else:
@@ -167,15 +175,13 @@ class Training:
     def _epochs_per_call(self) -> int:
         """Epochs of mini-batches that fit into one call, where they can be in one.
 
-        All their batches are as large, and nothing but their order differs between them. A
-        checkpoint may be due after any of them, and a `Shuffler` may look at what was trained.
+        Nothing but the order of their examples differs between them. A checkpoint may be due after
+        any of them, and a `Shuffler` may look at what was trained.
         """
-        m = self.examples.columns
-        if self.examples.streamed or m % self.batch_size or self.checkpoint is not None:
+        if self.examples.streamed or self.checkpoint is not None or isinstance(self.rng, Shuffler):
             return 1
-        if isinstance(self.rng, Shuffler):
-            return 1
-        return min(self._steps_per_call() // self._steps_an_epoch, CALL_EXAMPLES // m)
+        together = CALL_EXAMPLES // self.examples.columns
+        return min(self._steps_per_call() // self._steps_an_epoch, together)
 
     def _several_epochs(self, count: int, rate: float) -> None:
         """Epochs of mini-batches in one call, each in an order of its own if they are shuffled."""
@@ -186,12 +192,11 @@ class Training:
         blocks = [block for _ in range(count) for block in self.examples.epoch(rng)]
         orders = [block.order for block in blocks if block.order is not None]
         block = replace(blocks[0], order=np.concatenate(orders) if orders else None)
-        starts = np.arange(0, count * m, self.batch_size, dtype=np.int64)
+        starts = np.tile(self._starts(m), count)
+        if orders:
+            starts += np.repeat(np.arange(0, count * m, m), self._steps_an_epoch)
         try:
-            self._steps(
-                block, starts if orders else starts % m, rate, self.batch_size,
-                an_epoch=self._steps_an_epoch,
-            )  # fmt: skip
+            self._steps(block, starts, rate, an_epoch=self._steps_an_epoch)
         except DivergenceError:
             # How many orders were drawn ahead depends on the clock; what is drawn next must not.
             if rng is not None:
@@ -203,19 +208,16 @@ class Training:
     def _batches(self, block: Block, rate: float) -> float:
         """All mini-batches of a block; returns the sum of the costs of its examples."""
         m = block.X.columns
-        starts = np.arange(0, m - self.batch_size + 1, self.batch_size, dtype=np.int64)
+        starts, sizes = self._starts(m), self._sizes(m)
         total = 0.0
         first = 0
         while first < len(starts):
-            some = starts[first : first + self._steps_per_call()]
+            some = slice(first, first + self._steps_per_call())
+            costs = self._steps(block, starts[some], rate) * sizes[some]
             # One by one: how many steps a call holds depends on the clock, a cost must not.
-            for cost in self._steps(block, some, rate, self.batch_size).tolist():
-                total += cost * self.batch_size
-            first += len(some)
-        rest = m - len(starts) * self.batch_size
-        if rest:
-            start = np.array([m - rest], np.int64)
-            total += float(self._steps(block, start, rate, rest)[0]) * rest
+            for cost in costs.tolist():
+                total += cost
+            first += len(costs)
         return total
 
     def _steps_per_call(self) -> int:
@@ -229,7 +231,6 @@ class Training:
         block: Block,
         starts: NDArray[np.int64],
         rate: float,
-        examples: int,
         *,
         an_epoch: int | None = None,
     ) -> NDArray[np.float64]:
@@ -243,9 +244,10 @@ class Training:
         began = time.perf_counter()
         try:
             done, _ = self.engine.steps(
-                block.X, block.Y, starts, coefficients, self.optimizer.code, state.values, examples,
-                order=block.order, weights=block.weights, regularisation=self.regularisation,
-                first_step=state.step, n_threads=self.n_threads, costs=costs,
+                block.X, block.Y, starts, coefficients, self.optimizer.code, state.values,
+                self.batch_size, order=block.order, weights=block.weights,
+                regularisation=self.regularisation, first_step=state.step,
+                n_threads=self.n_threads, costs=costs,
                 holder=self._holder if self._whole and not self.callbacks else None,
             )  # fmt: skip
         except KeyboardInterrupt:  # it comes when the call is over, and its steps are done
@@ -266,7 +268,8 @@ class Training:
             costs = costs[: epochs * an_epoch].reshape(epochs, an_epoch)
             if an_epoch > 1:
                 # One by one, as `_batches` adds them up.
-                costs = np.add.accumulate(costs * self.batch_size, axis=1) / self.examples.columns
+                m = self.examples.columns
+                costs = np.add.accumulate(costs * self._sizes(m), axis=1) / m
             self.history.cost.extend(costs[:, -1].tolist())
             self.history.learning_rate.extend([rate] * epochs)
 

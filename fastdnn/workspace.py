@@ -126,6 +126,17 @@ class Plan:
         """Panels of examples."""
         return int(self.shape[tables.PANELS])
 
+    def with_fewer(self, shape: np.ndarray, examples: int) -> np.ndarray:
+        """``shape`` for a step that has fewer examples, in the same places."""
+        shape = shape.copy()
+        panels = -(-examples // int(shape[tables.WIDTH]))
+        shape[tables.EXAMPLES], shape[tables.PANELS] = examples, panels
+        if shape[tables.CHUNKS]:
+            shape[tables.CHUNKS] = shape[tables.PIECES] = min(int(shape[tables.CHUNKS]), panels)
+        elif not len(self.tasks):  # tasks without examples are passed over
+            shape[tables.PIECES] = -(-panels // int(shape[tables.GROUP]))
+        return shape
+
     @property
     def counters(self) -> int:
         """Counters of finished tasks."""
@@ -219,11 +230,8 @@ def plan_step(
         shape[tables.SLAB_SIZE] = panels * layers[0, tables.OUTPUT_PANEL]
         shape[tables.SLABS] = places.take(int(slabs * shape[tables.SLAB_SIZE]))
         block_size = max(block_size, _padded(slab * unit_width, lanes) * width)
-    shape[tables.LAYERS], shape[tables.EXAMPLES], shape[tables.PANELS] = (
-        len(pairs),
-        examples,
-        panels,
-    )
+    shape[tables.LAYERS], shape[tables.PANELS] = len(pairs), panels
+    shape[tables.EXAMPLES] = shape[tables.MOST_EXAMPLES] = shape[tables.COLUMNS] = examples
     shape[tables.WIDTH], shape[tables.VECTORS], shape[tables.UNIT_WIDTH] = (
         width,
         vectors,

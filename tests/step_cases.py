@@ -18,7 +18,9 @@ from fastdnn import optimizers, reference, workspace
 from fastdnn.kernels import step, tables, updates
 from fastdnn.kernels.activations import ACTIVATIONS
 from fastdnn.kernels.losses import LOSSES
+from fastdnn.kernels.step import UNITS_TOGETHER
 from fastdnn.kernels.team import RESULT, new_counters
+from fastdnn.kernels.vectors import lane_count
 
 GAP = 128  # elements between regions of work
 MEMBERS = 4  # the largest team in tests
@@ -169,10 +171,12 @@ class Training:
         sample_weights: np.ndarray | None = None,
         learning_rate: float = 0.1,
         team: int | None = None,
+        columns: int | None = None,
     ) -> tuple[int, np.ndarray]:
         """Steps by a team, or by one member; returns how many were done, and their costs.
 
         ``x`` and ``y`` are matrices, or flat arrays with the strides of x's and y's rows, columns.
+        ``columns`` ends the epochs; there are enough for whole batches if it is not given.
         """
         shape, dtype, count = self.plan.shape, self.dtype, len(starts)
         if strides is None:
@@ -185,8 +189,10 @@ class Training:
             table = self.optimizer.coefficients(self.steps_done + 1, count, learning_rate, dtype)
             coefficients = table.ravel()
         costs = self.allocate(np.full(count, np.nan))
+        shape[tables.COLUMNS] = columns or self.batch * y.size
+        fewer = self.plan.with_fewer(shape, shape[tables.COLUMNS] % self.batch)
         arguments = (
-            shape, self.plan.layers, self.plan.blocks, self.plan.tasks,
+            np.stack([shape, fewer]), self.plan.layers, self.plan.blocks, self.plan.tasks,
             self.allocate(np.zeros(self.plan.counters, np.int64)),
             self.parameters, self.state, self.work, self.partial_costs, self.block_squares,
             self.allocate(x.ravel()), self.allocate(y.ravel()),
@@ -259,3 +265,47 @@ def flat_layouts(
     wide_x, wide_y = np.full((n_x, 2 * m), np.nan, X.dtype), np.full((n_y, 3 * m), np.nan, Y.dtype)
     wide_x[:, ::2], wide_y[:, ::3] = X, Y
     yield wide_x.ravel()[:-1], wide_y.ravel()[:-2], (2 * m, 2, 3 * m, 3)
+
+
+# --- every way to cut the work --------------------------------------------------------------------
+
+# Panels of one vector, as many as there can be: thresholds that need many panels are within reach.
+NARROW: dict[str, Any] = {"NARROW_MULTIPLY_ADDS": 0, "PANELS_WANTED": 10**6}
+NO_CHUNKS: dict[str, Any] = {"CHUNKS_OF_PANELS": {}}
+SHARED: dict[str, Any] = {"FIRST_LAYER_BYTES": 0}
+CUTS: dict[str, dict[str, Any]] = {
+    "wide": {**NO_CHUNKS, "NARROW_MULTIPLY_ADDS": 2**60},
+    "narrow": {**NO_CHUNKS, **NARROW},
+    "two wanted": {**NO_CHUNKS, **NARROW, "PANELS_WANTED": 2},
+    "two chunks": {**NARROW, "CHUNKS_OF_PANELS": {2: 2}},
+    "a chunk a panel": {**NARROW, "CHUNKS_OF_PANELS": {3: 3, 2: 2}},
+    "a chunk": {**NARROW, "CHUNKS_OF_PANELS": {1: 1}},
+    "chunks one by one": {**NARROW, "CHUNKS_OF_PANELS": {2: 2}, "GROUP_PANELS": 1},
+    "wide chunks": {"NARROW_MULTIPLY_ADDS": 2**60, "CHUNKS_OF_PANELS": {2: 2, 1: 1}},
+    "shared units": {**NO_CHUNKS, **SHARED, "NARROW_MULTIPLY_ADDS": 2**60},
+    "by layers": {**NO_CHUNKS, "GROUP_BYTES": 0, "TASKS_FROM_UNITS": 0, "TASK_UNITS": (48,)},
+    "by layers and shared units": {
+        **NO_CHUNKS,
+        **SHARED,
+        "NARROW_MULTIPLY_ADDS": 2**60,
+        "GROUP_BYTES": 0,
+        "TASKS_FROM_UNITS": 0,
+        "TASK_UNITS": (48,),
+    },
+    "slabs": {
+        **NO_CHUNKS,
+        "SLAB_INPUT_BYTES": 0,
+        "SLAB_UNITS_PER_OUTPUT": 0,
+        "SLABS_WANTED": 1,
+    },
+    "narrow and shared units": {**NO_CHUNKS, **SHARED, "NARROW_MULTIPLY_ADDS": 0},
+}
+# More units than examples, so that they may be shared out; a last piece of units that is not whole,
+# inputs with and without room for a one behind them, and examples that leave a last panel half full
+CUT_NET = Net((2 * UNITS_TOGETHER, 3 * UNITS_TOGETHER + 5, 16, 3), "tanh", "softmax")
+
+
+def cut_batches(dtype: str) -> list[int]:
+    """Sizes of batches that leave a last panel full, half full or nearly empty."""
+    lane = lane_count(dtype)
+    return [n for n in (2 * lane + 1, 3 * lane, 5 * lane + 2) if n <= CUT_NET.dims[1]]

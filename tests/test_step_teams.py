@@ -19,10 +19,16 @@ from kernel_cases import (
     needs_guard_pages,
 )
 from step_cases import (
+    CUT_NET,
+    CUTS,
     DEEP,
+    NARROW,
+    NO_CHUNKS,
+    SHARED,
     SMALL,
     Net,
     Training,
+    cut_batches,
     exact_gradients,
     flat_layouts,
     planned,
@@ -31,7 +37,6 @@ from step_cases import (
 from fastdnn import workspace
 from fastdnn.kernels import tables
 from fastdnn.kernels.dropout import keep_threshold
-from fastdnn.kernels.step import UNITS_TOGETHER
 from fastdnn.kernels.vectors import lane_count
 
 pytestmark = pytest.mark.kernels
@@ -162,45 +167,6 @@ def test_the_thresholds_change_the_plan(dtype, monkeypatch):
 
 
 # --- every way to cut the work: the reference's gradients -----------------------------------------
-
-# Panels of one vector, as many as there can be: thresholds that need many panels are within reach.
-NARROW = {"NARROW_MULTIPLY_ADDS": 0, "PANELS_WANTED": 10**6}
-NO_CHUNKS, SHARED = {"CHUNKS_OF_PANELS": {}}, {"FIRST_LAYER_BYTES": 0}
-CUTS = {
-    "wide": {**NO_CHUNKS, "NARROW_MULTIPLY_ADDS": 2**60},
-    "narrow": {**NO_CHUNKS, **NARROW},
-    "two wanted": {**NO_CHUNKS, **NARROW, "PANELS_WANTED": 2},
-    "two chunks": {**NARROW, "CHUNKS_OF_PANELS": {2: 2}},
-    "a chunk a panel": {**NARROW, "CHUNKS_OF_PANELS": {3: 3, 2: 2}},
-    "a chunk": {**NARROW, "CHUNKS_OF_PANELS": {1: 1}},
-    "chunks one by one": {**NARROW, "CHUNKS_OF_PANELS": {2: 2}, "GROUP_PANELS": 1},
-    "wide chunks": {"NARROW_MULTIPLY_ADDS": 2**60, "CHUNKS_OF_PANELS": {2: 2, 1: 1}},
-    "shared units": {**NO_CHUNKS, **SHARED, "NARROW_MULTIPLY_ADDS": 2**60},
-    "by layers": {**NO_CHUNKS, "GROUP_BYTES": 0, "TASKS_FROM_UNITS": 0, "TASK_UNITS": (48,)},
-    "by layers and shared units": {
-        **NO_CHUNKS,
-        **SHARED,
-        "NARROW_MULTIPLY_ADDS": 2**60,
-        "GROUP_BYTES": 0,
-        "TASKS_FROM_UNITS": 0,
-        "TASK_UNITS": (48,),
-    },
-    "slabs": {
-        **NO_CHUNKS,
-        "SLAB_INPUT_BYTES": 0,
-        "SLAB_UNITS_PER_OUTPUT": 0,
-        "SLABS_WANTED": 1,
-    },
-    "narrow and shared units": {**NO_CHUNKS, **SHARED, "NARROW_MULTIPLY_ADDS": 0},
-}
-# More units than examples, so that they may be shared out; a last piece of units that is not whole,
-# inputs with and without room for a one behind them, and examples that leave a last panel half full
-CUT_NET = Net((2 * UNITS_TOGETHER, 3 * UNITS_TOGETHER + 5, 16, 3), "tanh", "softmax")
-
-
-def cut_batches(dtype):
-    lane = lane_count(dtype)
-    return [n for n in (2 * lane + 1, 3 * lane, 5 * lane + 2) if n <= CUT_NET.dims[1]]
 
 
 def gradients_of(dtype, batch, allocate=np.array, team=None, **options):

@@ -29,6 +29,7 @@ from .tables import (
     KEEP,
     LAYERS,
     LOSS,
+    MOST_EXAMPLES,
     N_IN,
     N_OUT,
     ORDERED,
@@ -88,14 +89,16 @@ def _load_input(work, shape, layers, x, order, first, panel):
 def spread_examples(work, shape, layers, x, order, first, panel, unit, units):
     """Units of one panel of X whose examples are contiguous, into the panels of units.
 
-    ``units`` of them from ``unit`` on, which starts a panel of units.
+    ``units`` of them from ``unit`` on, which starts a panel of units. In the places of examples
+    that only other steps have the last one is repeated: old values might overflow by now.
     """
     width, unit_width = shape[WIDTH], shape[UNIT_WIDTH]
-    start = first + panel * width
+    start, last = first + panel * width, first + shape[EXAMPLES] - 1
     place = unit // unit_width * layers[0, UNITS_PANEL] + panel * width * unit_width
     target = pointer(work, layers[0, UNITS] + place)
-    for j in range(min(width, shape[EXAMPLES] - panel * width)):
-        example = order[start + j] if shape[ORDERED] else start + j
+    for j in range(min(width, shape[MOST_EXAMPLES] - panel * width)):
+        column = min(start + j, last)
+        example = order[column] if shape[ORDERED] else column
         spread_example(at(target, j * unit_width), layers[0, UNITS_PANEL], unit_width,
                        pointer(x, example * shape[X_COLUMN] + unit), units)  # fmt: skip
 

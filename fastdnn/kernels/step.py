@@ -19,6 +19,7 @@ from .simd import out_of_line, pointer
 from .slabs import activate_slabs, multiply_slabs
 from .tables import (
     CHUNKS,
+    COLUMNS,
     EXAMPLES,
     FIRST_LAYER,
     FIRST_STEP,
@@ -142,25 +143,29 @@ def _examples(
 
 @kernel
 def train_steps(
-    member, counters, team, shape, layers, blocks, tasks, progress, parameters, state, work,
+    member, counters, team, shapes, layers, blocks, tasks, progress, parameters, state, work,
     partial_costs, block_squares, x, y, sample_weights, order, starts, coefficients, clip_norm,
     costs,
 ):  # fmt: skip
     """What one member of the team does in ``len(starts)`` steps: see the module.
 
     Step s trains on the examples from ``starts[s]`` on, or on those of the step before where it is
-    -1. ``counters[RESULT]`` becomes the number of steps done. It is smaller than asked for where a
-    cost is not finite, which leaves the parameters as they were before that step, or where an
-    update is not, which leaves the parameters it concerns.
+    -1. ``shapes[0]`` describes the steps of a whole batch, ``shapes[1]`` the last one of an epoch
+    where there are fewer examples left. ``counters[RESULT]`` becomes the number of steps done. It
+    is smaller than asked for where a cost is not finite, which leaves the parameters as they were
+    before that step, or where an update is not, which leaves the parameters it concerns.
     """
     done, goal, multiplied = starts.shape[0], 0, False
-    scratch = pointer(work, shape[SCRATCH] + member * shape[SCRATCH_SIZE])
+    whole = shapes[0]
+    scratch = pointer(work, whole[SCRATCH] + member * whole[SCRATCH_SIZE])
     for step in range(starts.shape[0]):
-        number, phase = shape[FIRST_STEP] + step, step * _PHASES
+        number, phase, start = whole[FIRST_STEP] + step, step * _PHASES, starts[step]
+        fewer = start >= 0 and start % whole[COLUMNS] + whole[EXAMPLES] > whole[COLUMNS]
+        shape = shapes[1] if fewer else whole
         if shape[PACKS]:
             goal = pack_weights(member, counters, team, goal, phase + _PACK, work, parameters,
                                 shape, layers, scratch)  # fmt: skip
-        start, by_layers = starts[step], tasks.shape[0] > 0
+        by_layers = tasks.shape[0] > 0
         if start >= 0 and (by_layers or shape[FIRST_LAYER]):
             goal = _load(member, counters, team, goal, phase + _LOAD, shape, layers, work,
                          x, y, sample_weights, order, start)  # fmt: skip

@@ -24,11 +24,13 @@ LAYER_FIELDS = 17
 # Entries of the shape vector.
 (
     LAYERS, EXAMPLES, PANELS, WIDTH, VECTORS, GROUP, UNIT_WIDTH,
+    MOST_EXAMPLES,  # of any step with this plan, whose values may stand behind those of this one
     TARGETS,  # panels of Y in work
     WEIGHTS,  # sample weights in work, or -1
     SCRATCH, SCRATCH_SIZE,  # one scratch area a member
     LOSS, OPTIMIZER, STATE_SIZE,
     X_ROW, X_COLUMN, Y_ROW, Y_COLUMN,  # strides of the arrays that hold all examples
+    COLUMNS,  # examples in these arrays, the last of which may be too few for a whole batch
     ORDERED,  # whether `order` picks the examples
     PACKS,  # whether any layer's weights are packed
     CLIP,  # whether gradients are clipped: they are then collected in the last part of the state
@@ -39,8 +41,8 @@ LAYER_FIELDS = 17
     CHUNKS, CHUNK_GRADIENTS, CHUNK_SIZE,  # chunks with gradients of their own; place, distance
     FIRST_LAYER_BLOCKS,  # blocks of the first layer's weights, which stand first
     SLABS, SLAB_SIZE,  # what these blocks add to Z of the first layer: place, or -1; distance
-) = range(32)  # fmt: skip
-SHAPE_FIELDS = 32
+) = range(34)  # fmt: skip
+SHAPE_FIELDS = 34
 
 # Columns of the table of weight blocks: layer, rows, panels of units.
 BLOCK_LAYER, BLOCK_ROW, BLOCK_ROW_END, BLOCK_PANEL, BLOCK_PANEL_END = range(5)

@@ -15,6 +15,7 @@ from .simd import out_of_line
 from .tables import (
     BACKWARD,
     FORWARD,
+    PANELS,
     PIECES,
     TASK_AFTER,
     TASK_COUNTER,
@@ -46,8 +47,12 @@ def run_tasks(
         if task[TASK_AFTER] >= 0:
             wait_for(progress, task[TASK_AFTER], (step + 1) * task[TASK_NEEDED])
         kind, layer, panel = task[TASK_KIND], task[TASK_LAYER], task[TASK_PANEL]
-        panels, row, row_end = task[TASK_PANEL_END] - panel, task[TASK_ROW], task[TASK_ROW_END]
-        if kind == FORWARD:
+        # A step with fewer examples has nothing to do in its last chains.
+        panels = min(task[TASK_PANEL_END], shape[PANELS]) - panel
+        row, row_end = task[TASK_ROW], task[TASK_ROW_END]
+        if panels <= 0:
+            pass
+        elif kind == FORWARD:
             forward_units(work, parameters, shape, layers, layer, row, row_end, panel, panel,
                           panels, number, panel)  # fmt: skip
         elif kind == BACKWARD:
