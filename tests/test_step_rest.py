@@ -60,23 +60,22 @@ def test_gradients_of_what_is_left(cut, layout, dtype, monkeypatch):
 @pytest.mark.needs_jit
 @each_team
 @pytest.mark.parametrize("cut", CUTS)
-def test_any_team_computes_the_same_bits(cut, team, monkeypatch):
-    """Whole batches and what is left in turn, in the orders of two epochs."""
+def test_two_epochs_in_one_call_of_any_team(cut, team, monkeypatch):
+    """Their orders follow each other; the bits are those of a call for each epoch."""
     planned(monkeypatch, CUTS[cut])
     batch = cut_batches("float32")[-1]
     m = batch + 9
     X, Y = CUT_NET.examples(m, "float32")
-    order = np.concatenate([np.random.RandomState(i).permutation(m) for i in range(2)])
-    trained = []
-    for members in (None, team):
-        training = Training(
-            CUT_NET, "float32", batch, optimizer="adam", clip_norm=0.1, keep=keep_threshold(0.3)
-        )
-        starts = (0, batch, m, m + batch)
-        done, costs = training.run(
-            X, Y, starts=starts, order=order, columns=m, learning_rate=1e-3, team=members
-        )
-        assert done == 4
-        trained.append((costs, training.parameters))
-    for one, other in zip(*trained, strict=True):
-        assert_same(one, other)
+    orders = [np.random.RandomState(i).permutation(m) for i in range(2)]
+    one_by_one, together = (
+        Training(CUT_NET, "float32", batch, optimizer="adam", keep=keep_threshold(0.3))
+        for _ in range(2)
+    )
+    options = {"columns": m, "learning_rate": 1e-3}
+    expected = [one_by_one.run(X, Y, starts=(0, batch), order=order, **options) for order in orders]
+    done, costs = together.run(
+        X, Y, starts=(0, batch, m, m + batch), order=np.concatenate(orders), team=team, **options
+    )
+    assert done == 4
+    assert_same(costs, np.concatenate([costs for _, costs in expected]))
+    assert_same(together.parameters, one_by_one.parameters)
