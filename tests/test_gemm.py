@@ -275,22 +275,20 @@ class OneByOne:
     def __init__(self, team, taken):
         self.team, self.taken = team, taken
 
-    def __call__(
-        self, kernel, team, address, out, values, left, right, bias, work, *args, key
-    ):  # fmt: skip
+    def __call__(self, kernel, team, address, how, out, values, work, *operands, key):
         assert team == self.team
         road = self.taken[-1]
         shared = np.full(road.left_size + road.panels_size, np.nan, out.dtype)
         for _ in range(2):
             written = np.zeros(out.size, int)
             for member in range(team):
-                self.run(kernel, member, road, shared, written, address, out, values, left, right,
-                         bias, work.size, *args)  # fmt: skip
+                self.run(kernel, member, road, shared, written, address, how, out, values,
+                         work.size, *operands)  # fmt: skip
         assert (written == 1).all()
 
     def run(
-        self, kernel, member, road, shared, written, address, out, values, left, right, bias,
-        work_size, *args,
+        self, kernel, member, road, shared, written, address, how, out, values, work_size,
+        *operands,
     ):  # fmt: skip
         target, activated = np.full_like(out, np.nan), np.full_like(values, np.nan)
         work = np.full(work_size, np.nan, out.dtype)
@@ -301,8 +299,7 @@ class OneByOne:
             counters[teams._TICKETS + (kind * self.team + member) * teams._LINE] = 0
         counters[teams.FINISHED] = 1 << 60
         with np.errstate(all="ignore"):  # of operands that are not complete yet
-            kernel(member, counters, self.team, address, target, activated, left, right,
-                   bias, work, *args)  # fmt: skip
+            kernel(member, counters, self.team, address, how, target, activated, work, *operands)
         own = slice(
             shared.size + member * road.own_size, shared.size + (member + 1) * road.own_size
         )
@@ -366,11 +363,11 @@ class Surrounded:
     def __init__(self, allocate):
         self.allocate = allocate
 
-    def __call__(self, kernel, team, address, out, values, *args, key):
+    def __call__(self, kernel, team, address, how, out, values, *args, key):
         given = [self.allocate(a) if isinstance(a, np.ndarray) else a for a in args]
         target = self.allocate(out)
         activated = target if values is out else self.allocate(values)
-        call(kernel, team, address, target, activated, *given, key=key)
+        call(kernel, team, address, self.allocate(how), target, activated, *given, key=key)
         out[...], values[...] = target, activated
 
 

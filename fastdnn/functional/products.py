@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastdnn.kernels import gemm
 from fastdnn.kernels.microkernels import TILE_ROWS, tile_address
@@ -38,7 +39,10 @@ PACE = 12
 
 
 class Plan(NamedTuple):
-    """How a product is computed. No choice changes a bit of the result, but for `dots`."""
+    """How a product is computed. No choice changes a bit of the result, but for `dots`.
+
+    The fields are entries of the vector that `gemm.multiply` reads, from ``gemm.HEIGHT`` on.
+    """
 
     height: int  # rows of a tile
     packs_left: bool
@@ -89,6 +93,15 @@ def plan(
         aligned(m * k, dtype) if packs_left else 0, (held if packs_right else 1) * panel_size,
         gemm.own_size(dtype),
     )  # fmt: skip
+
+
+@lru_cache(maxsize=1024)
+def _table(how: Plan, *shape_and_strides: int) -> NDArray[np.int64]:
+    """The vector that `gemm.multiply` reads: one argument of a call instead of eighteen.
+
+    After a large product a call finds little of the interpreter in the caches, and each counts.
+    """
+    return np.array([*shape_and_strides, *how], np.int64)
 
 
 def product(left: Array, right: Array, *, scale: float = 1.0, bias: Array | None = None) -> Array:
@@ -163,8 +176,9 @@ def _multiply(
     activated = target if values is out else values.reshape(-1)
     call(
         gemm.multiply, team,
-        tile_address(dtype), target, activated, a, b, target if bias is None else flat(bias),
+        tile_address(dtype), _table(how, m, n, k, a_row, a_k, b_k, b_column),
+        target, activated,
         working_memory(how.left_size + how.panels_size + team * how.own_size, dtype),
-        float(scale), code, bias is not None,
-        m, n, k, a_start, a_row, a_k, b_start, b_k, b_column, *how, key=dtype,
+        a, a_start, b, b_start, target if bias is None else flat(bias), bias is not None,
+        float(scale), code, key=dtype,
     )  # fmt: skip

@@ -332,26 +332,33 @@ def _dot_products(
 # --- the whole product ---------------------------------------------------------------------------
 
 
+# Entries of the vector that says what is multiplied, and how.
+(
+    M, N, K, LEFT_ROW, LEFT_K, RIGHT_K, RIGHT_COLUMN,
+    HEIGHT, PACKS_LEFT, PACKS_RIGHT, DOTS, BLOCK, GROUP, HELD, DEPTH,
+    LEFT_SIZE, PANELS_SIZE, OWN_SIZE,
+) = range(18)  # fmt: skip
+
+
 @kernel
 def multiply(
-    member, counters, team, micro_kernel, out, values, left, right, bias, work, scale, code,
-    has_bias, m, n, k_count, left_start, left_row, left_k, right_start, right_k, right_column,
-    height, packs_left, packs_right, dots, block, group, held, depth, left_size, panels_size,
-    own_size,
+    member, counters, team, micro_kernel, how, out, values, work, left, left_start, right,
+    right_start, bias, has_bias, scale, code,
 ):  # fmt: skip
     """One member's part of out (m x n) = scale * left @ right (+ bias), and of values = g(out)."""
     a, b, c = pointer(left, left_start), pointer(right, right_start), pointer(out, 0)
     mode = SET_BIAS if has_bias else SET
-    if dots:
+    if how[DOTS]:
         _dot_products(
-            member, team, c, pointer(values, 0), a, left_row, b, right_column, pointer(bias, 0),
-            mode, scale, code, m, n, k_count,
+            member, team, c, pointer(values, 0), a, how[LEFT_ROW], b, how[RIGHT_COLUMN],
+            pointer(bias, 0), mode, scale, code, how[M], how[N], how[K],
         )  # fmt: skip
     else:
-        own = left_size + panels_size + member * own_size
+        own = how[LEFT_SIZE] + how[PANELS_SIZE] + member * how[OWN_SIZE]
         _tile_products(
-            member, counters, team, micro_kernel, c, pointer(values, 0), a, left_row, left_k,
-            pointer(work, 0), packs_left, b, right_k, right_column, pointer(work, left_size),
-            packs_right, pointer(bias, 0), mode, scale, code, m, n, k_count, height, block, group,
-            held, depth, pointer(work, own),
+            member, counters, team, micro_kernel, c, pointer(values, 0), a, how[LEFT_ROW],
+            how[LEFT_K], pointer(work, 0), how[PACKS_LEFT], b, how[RIGHT_K], how[RIGHT_COLUMN],
+            pointer(work, how[LEFT_SIZE]), how[PACKS_RIGHT], pointer(bias, 0), mode, scale, code,
+            how[M], how[N], how[K], how[HEIGHT], how[BLOCK], how[GROUP], how[HELD], how[DEPTH],
+            pointer(work, own),
         )  # fmt: skip

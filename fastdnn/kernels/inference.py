@@ -158,21 +158,24 @@ def forward_few(layers, parameters, scratch, x, out):
     half = scratch.shape[0] // 2
     depth = layers.shape[0]
     for example in range(x.shape[1]):
-        for i in range(x.shape[0]):
-            scratch[i] = x[i, example]
-        if not all_finite(pointer(scratch, 0), x.shape[0]):
+        source = pointer(x[:, 0], 0)  # contiguous if it is the only one
+        if x.shape[1] > 1:
+            source = pointer(scratch, 0)
+            for i in range(x.shape[0]):
+                scratch[i] = x[i, example]
+        if not all_finite(source, x.shape[0]):
             return False
         place = 0
         for layer in range(depth):
             n_in, n_out, code = layers[layer, N_IN], layers[layer, N_OUT], layers[layer, CODE]
-            source, target = pointer(scratch, place), pointer(scratch, half - place)
+            target = pointer(scratch, half - place)
             _inner_products(target, pointer(parameters, layers[layer, W]), source,
                             pointer(parameters, layers[layer, B]), n_out, n_in)  # fmt: skip
             if code == SOFTMAX:
                 _softmax_of_one(target, n_out)
             else:
                 activate_run(code, target, target, n_out)
-            place = half - place
+            source, place = target, half - place
         for i in range(out.shape[0]):
             out[i, example] = scratch[place + i]
     return True
