@@ -33,22 +33,50 @@ class Block:
 
 
 class Shuffler:
-    """Draws the order of the examples in place of the network's own `numpy.random.Generator`.
+    """Draws the order of the examples: a class to derive from.
 
-    A class to derive from: compiled code takes the order as it is.
+    Compiled code takes the order as it is. The orders of several epochs may be drawn before the
+    first of them is trained; should that diverge, those that were not needed are taken back.
     """
 
     def permutation(self, m: int) -> NDArray[np.int64]:
         """The numbers from 0 to m - 1 in a new order."""
         raise NotImplementedError
 
+    def state(self) -> Any:
+        """All that the next draws depend on, for `restore`."""
+        raise NotImplementedError
+
+    def restore(self, state: Any) -> None:
+        """Draw next what would have been drawn after that `state`."""
+        raise NotImplementedError
+
+
+class Generated(Shuffler):
+    """Draws from a `numpy.random.Generator`."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+
+    def permutation(self, m: int) -> NDArray[np.int64]:
+        """The numbers from 0 to m - 1 in a new order."""
+        return self._rng.permutation(m)
+
+    def state(self) -> dict[str, Any]:
+        """JSON can hold it."""
+        return dict(self._rng.bit_generator.state)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Draw next what would have been drawn after that `state`."""
+        self._rng.bit_generator.state = state
+
 
 def drawing_from(
     rng: np.random.Generator, shuffle: bool | Shuffler, *, saved: bool
-) -> np.random.Generator | Shuffler | None:
+) -> Shuffler | None:
     """What draws the order of the examples, if anything does."""
     if not isinstance(shuffle, Shuffler):
-        return rng if shuffle else None
+        return Generated(rng) if shuffle else None
     if saved:
         raise TypeError("checkpoint cannot save the state of shuffle, expected True or False")
     return shuffle
@@ -60,8 +88,8 @@ class Examples(Protocol):
     columns: int
     streamed: bool
 
-    def epoch(self, rng: np.random.Generator | Shuffler | None) -> Iterator[Block]:
-        """The blocks of one epoch, shuffled by ``rng`` if there is one."""
+    def epoch(self, shuffler: Shuffler | None) -> Iterator[Block]:
+        """The blocks of one epoch, shuffled if there is a shuffler."""
 
 
 class InMemory:
@@ -74,12 +102,12 @@ class InMemory:
         self.columns = X.columns
         self._gathered = X
 
-    def epoch(self, rng: np.random.Generator | Shuffler | None) -> Iterator[Block]:
+    def epoch(self, shuffler: Shuffler | None) -> Iterator[Block]:
         """One block; see the class."""
-        if rng is None:
+        if shuffler is None:
             yield Block(self.X, self.Y, self.weights, None)
         else:
-            order = rng.permutation(self.columns)
+            order = shuffler.permutation(self.columns)
             yield Block(self._rows(), self.Y, self.weights, order)
 
     def _rows(self) -> Matrix:
@@ -105,18 +133,18 @@ class Streamed:
         # Whole batches, so that only an epoch's last block holds a smaller one.
         self.block = max(1, examples // batch_size) * batch_size
 
-    def epoch(self, rng: np.random.Generator | Shuffler | None) -> Iterator[Block]:
+    def epoch(self, shuffler: Shuffler | None) -> Iterator[Block]:
         """Blocks of the source, the next one being read while one is used."""
         ranges = block_ranges(self.columns, self.block)
-        if rng is not None:
-            ranges = [ranges[i] for i in rng.permutation(len(ranges))]
+        if shuffler is not None:
+            ranges = [ranges[i] for i in shuffler.permutation(len(ranges))]
         targets = self.Y.array()
         with closing(prefetch(self.source, ranges, dtype=self.dtype)) as blocks:
             for start, stop, rows in blocks:
                 X = Matrix.of(rows.T, self.dtype)
                 Y = Matrix.of(np.ascontiguousarray(targets[:, start:stop]), self.dtype)
                 weights = None if self.weights is None else self.weights[start:stop].copy()
-                order = None if rng is None else rng.permutation(stop - start)
+                order = None if shuffler is None else shuffler.permutation(stop - start)
                 yield Block(X, Y, weights, order)
 
 
@@ -127,12 +155,18 @@ def check_source(name: str, source: Source, n_x: int) -> Source:
     return source
 
 
-def in_blocks(
-    forward: Callable[[Matrix], NDArray[Any]], source: Source, dtype: Any
-) -> NDArray[Any]:
-    """What ``forward`` gives for the examples of a source (n_y, m), read block by block."""
-    blocks = whole_blocks(source, dtype=dtype)
-    return np.concatenate([forward(Matrix.of(rows.T, dtype)) for rows in blocks], axis=1)
+def outputs(forward: Callable[[Matrix], NDArray[Any] | None], X: Given, dtype: Any) -> NDArray[Any]:
+    """What ``forward`` gives for examples (n_y, m), a source's block by block.
+
+    It gives nothing for examples that are not finite: an error says where. (If they are when that
+    is looked up, somebody else has written to them.)
+    """
+    if isinstance(X, Matrix):
+        while (AL := forward(X)) is None:
+            checks.finite("X", X.array())
+        return AL
+    blocks = (Matrix.of(rows.T, dtype) for rows in whole_blocks(X, dtype=dtype))
+    return np.concatenate([outputs(forward, block, dtype) for block in blocks], axis=1)
 
 
 def all_examples(

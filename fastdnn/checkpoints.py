@@ -73,12 +73,12 @@ class Saver:
 
     def save(self, training: Training) -> None:
         """Write everything that the rest of the training depends on."""
-        history, rng = training.history, training.rng
+        history, shuffler = training.history, training.shuffler
         header = {
             "identity": self.checkpoint.identity,
             "step": training.state.step,
             "rate": training.rate.state(),
-            "rng": rng.bit_generator.state if isinstance(rng, np.random.Generator) else None,
+            "rng": None if shuffler is None else shuffler.state(),
             "best_epoch": history.best_epoch,
             "best_cost": training.best.cost if training.best and training.best.kept else None,
             "stopped_early": history.stopped_early,
@@ -132,8 +132,8 @@ class Saver:
             checks.whole_number("best_epoch", best_epoch, at_least=0)
         stopped_early = bool(header["stopped_early"])
         training.rate.restore(header["rate"])
-        if isinstance(training.rng, np.random.Generator):
-            training.rng.bit_generator.state = header["rng"]
+        if training.shuffler is not None:
+            training.shuffler.restore(header["rng"])
         for name, target in targets.items():
             target[:] = arrays[name]
         if best is not None and "best" in targets:
@@ -143,4 +143,4 @@ class Saver:
         state.step, history.best_epoch, history.stopped_early = step, best_epoch, stopped_early
 
 
-_CURVES = ("cost", "validation_cost", "validation_metric", "learning_rate")
+_CURVES = ("cost", "penalty", "validation_cost", "validation_metric", "learning_rate")

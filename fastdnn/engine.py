@@ -33,6 +33,7 @@ CLIPPING_STATES = 3
 FEW_EXAMPLES = 2
 
 _NO_ORDER: NDArray[np.int64] = np.zeros(0, np.int64)
+_NO_SQUARES = np.zeros(0)
 _FIRST_EXAMPLE: NDArray[np.int64] = np.zeros(1, np.int64)
 
 
@@ -156,7 +157,7 @@ class Engine:
             team = dispatch.best_team(space.plan.multiply_adds, repeats=steps, limit=n_threads)
             self._launch(
                 space, team, empty, empty, np.zeros(0, np.int64), nothing, nothing, np.zeros(0),
-                None, None, PLAIN,
+                None, None, PLAIN, _NO_SQUARES,
             )  # fmt: skip
 
     def _workspace(self, key: tuple[Any, ...]) -> _Workspace:
@@ -173,7 +174,7 @@ class Engine:
             work = plan.new_work(self.dtype)
             found = _Workspace(
                 plan, np.stack([plan.shape] * 2), work, np.zeros(plan.panels),
-                np.zeros(len(plan.blocks)), np.zeros(plan.counters, np.int64),
+                np.zeros((2, len(plan.blocks))), np.zeros(plan.counters, np.int64),
             )  # fmt: skip
             self._workspaces[key] = found
             while len(self._workspaces) > _WORKSPACES_KEPT:
@@ -201,6 +202,7 @@ class Engine:
         first_step: int = 0,
         n_threads: int | None = None,
         costs: NDArray[np.float64] | None = None,
+        squares: NDArray[np.float64] | None = None,
         holder: object = None,
     ) -> tuple[int, NDArray[np.float64]]:
         """Train ``len(starts)`` steps of ``examples`` examples each in one compiled call.
@@ -210,7 +212,8 @@ class Engine:
         before. The last step before the end of X takes what is left. ``weights`` holds a factor for
         each column of X; ``first_step`` numbers the steps for the dropout masks. Returns the number
         of steps completed and the cost of each; fewer than asked for means the training diverged.
-        Given ``costs`` hold them even where an interrupt comes before they could be returned. A
+        Given ``costs`` hold them even where an interrupt comes before they could be returned. Given
+        ``squares`` become the sums of all squared weights after the steps that end an epoch. A
         ``holder`` takes all columns of the same X and Y in each of its calls: from the second on
         they need not be packed, unless somebody else has used the workspace since.
         """
@@ -224,6 +227,7 @@ class Engine:
             shape[tables.Y_ROW], shape[tables.Y_COLUMN] = Y.row_stride, Y.column_stride
             shape[tables.ORDERED] = order is not None
             shape[tables.CLIP] = regularisation.clip_norm is not None
+            shape[tables.MEASURES] = squares is not None
             shape[tables.SEED], shape[tables.FIRST_STEP] = regularisation.seed, first_step
             rest = X.columns % examples
             if rest:
@@ -248,6 +252,7 @@ class Engine:
                 order,
                 weights,
                 regularisation,
+                _NO_SQUARES if squares is None else squares,
             )
             space.holder = holder
         return done, costs
@@ -277,6 +282,7 @@ class Engine:
         order: NDArray[np.int64] | None,
         weights: NDArray[Any] | None,
         regularisation: Regularisation,
+        squares: NDArray[np.float64],
     ) -> int:
         """Call the step kernel; returns the number of steps completed."""
         clip = regularisation.clip_norm
@@ -288,7 +294,7 @@ class Engine:
             space.partial_costs, space.block_squares, X.flat, Y.flat,
             self._no_weights if weights is None else weights,
             _NO_ORDER if order is None else order, starts, coefficients.reshape(-1),
-            0.0 if clip is None else clip, costs,
+            0.0 if clip is None else clip, costs, squares,
         )  # fmt: skip
         return int(done)
 
@@ -325,23 +331,21 @@ class Engine:
             return out
         return None
 
-    def forward(self, X: Matrix, *, n_threads: int | None = None) -> NDArray[Any]:
-        """AL (n_y, m) for the columns of X, which are finite.
+    def forward(self, X: Matrix, *, n_threads: int | None = None) -> NDArray[Any] | None:
+        """AL (n_y, m) for the columns of X; None if X is not finite, as for `forward_few`.
 
-        One of them gives the same bits however it lies in memory.
+        One column gives the same bits however it lies in memory.
         """
         if X.columns <= FEW_EXAMPLES:
-            AL = self.forward_few(np.array(X.array(), order="C"))
-            assert AL is not None  # X is finite
-            return AL
+            return self.forward_few(np.array(X.array(), order="C"))
         with self._lock:
             space = self._workspace(("forward", X.columns, dispatch.threads(n_threads), False))
             shape = space.plan.shape
             shape[tables.X_ROW], shape[tables.X_COLUMN] = X.row_stride, X.column_stride
             out = np.empty((self.layout.layer_dims[-1], X.columns), self.dtype)
             team = dispatch.best_team(space.plan.multiply_adds, meetings=1, limit=n_threads)
-            dispatch.run_team(
+            not_finite = dispatch.run_team(
                 inference.forward_panels, team,
                 shape, space.plan.layers, self.buffer, space.work, X.flat, out.reshape(-1),
             )  # fmt: skip
-        return out
+        return None if not_finite else out

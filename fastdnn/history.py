@@ -15,6 +15,9 @@ class History:
     cost : list of float
         Training cost: of a full batch before its update, or the mean over the epoch's batches. It
         is the loss alone: examples are weighted, but the L2 term of weight decay is not in it.
+    penalty : list of float
+        That term, weight_decay / 2 * sum(W^2), after the epoch; empty without weight decay, and
+        for ``adamw``, where it is no part of the cost.
     validation_cost, validation_metric : list of float
         Empty without validation data. All examples count alike. The metric is accuracy, or for
         ``mse`` the R2 score.
@@ -40,6 +43,7 @@ class History:
     interrupted: bool = False
     seconds: float = 0.0
     compile_seconds: float = 0.0
+    penalty: list[float] = field(default_factory=list)
 
     @property
     def epochs(self) -> int:

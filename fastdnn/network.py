@@ -20,8 +20,9 @@ from .batches import (
     all_examples,
     check_source,
     drawing_from,
-    in_blocks,
+    outputs,
 )
+from .callbacks import Callback, check_callbacks
 from .checkpoints import Checkpoint
 from .data import Source
 from .engine import CLIPPING_STATES, FEW_EXAMPLES, Engine, Matrix
@@ -32,7 +33,7 @@ from .kernels.losses import LOSSES
 from .optimizers import LearningRate, Optimizer, OptimizerState, resolve
 from .regularisation import Regularisation
 from .scoring import DEFAULT_LOSS, check_pair, cost_and_metric, decide, example_weights
-from .training import Callback, DivergenceError, Training, Validation, check_callbacks
+from .training import DivergenceError, Training, Validation, check_validation
 
 # More weights than any memory holds: an error instead of NumPy's, which does not name the argument.
 MOST_PARAMETERS = 2**44
@@ -146,22 +147,24 @@ class DNN:
 
     # --- data -------------------------------------------------------------------------------
 
-    def _examples(self, X: ArrayLike, name: str = "X", n_threads: int | None = None) -> Matrix:
-        array = checks.columns(
-            name, X, self.layer_dims[0], dtype=self.dtype, n_threads=n_threads or self.n_threads
-        )
+    def _examples(
+        self, X: ArrayLike, name: str = "X", threads: int | None = None, *, finite: bool = True
+    ) -> Matrix:
+        """The examples of an array, looked at for NaN where nobody else does."""
+        array = checks.column_array(name, X, self.layer_dims[0], dtype=self.dtype)
+        if finite:
+            checks.finite(name, array, n_threads=threads or self.n_threads)
         return Matrix.of(array, self.dtype)
 
-    def _given(self, X: ArrayLike | Source, name: str = "X", threads: int | None = None) -> Given:
+    def _given(self, X: ArrayLike | Source, name: str = "X", **options: Any) -> Given:
         """The checked examples of an array or a source."""
         if isinstance(X, np.ndarray) or not isinstance(X, Source):
-            return self._examples(X, name, threads)
+            return self._examples(X, name, **options)
         return check_source(name, X, self.layer_dims[0])
 
     def _outputs(self, X: Given, n_threads: int | None) -> NDArray[Any]:
         """AL (n_y, m)."""
-        forward = partial(self._engine.forward, n_threads=n_threads)
-        return forward(X) if isinstance(X, Matrix) else in_blocks(forward, X, self.dtype)
+        return outputs(partial(self._engine.forward, n_threads=n_threads), X, self.dtype)
 
     def _targets(self, Y: ArrayLike, m: int, name: str = "Y") -> Matrix:
         array = checks.labels(Y, self.layer_dims[-1], m, self.loss, self.dtype, name=name)
@@ -236,7 +239,8 @@ class DNN:
             Save everything there every minute and at the end, whole or not at all. A training
             that finds the file goes on from it, to the same bits as if it had never stopped.
         callbacks : sequence of callables
-            Called with the history after every epoch; False stops the training.
+            Called with the history after every epoch; False stops the training. A
+            `fastdnn.callbacks.Watcher` says how many epochs it can wait, which costs less.
         verbose : int
             0 is silent.
         n_threads : int, optional
@@ -268,6 +272,7 @@ class DNN:
         regularisation = Regularisation.of(dropout, clip_norm, hidden=hidden, seed=self.seed)
         threads = dispatch.threads(self._threads(n_threads))  # asks the environment once
         examples, size = self._all_examples(X, Y, batch_size, sample_weight, class_weight, threads)
+        check_validation(validation_data, early_stopping)
         validation = self._validation(validation_data, early_stopping, threads)
         identity = {
             "network": {**self.config(), "n_threads": None},  # which changes no bit
@@ -291,7 +296,7 @@ class DNN:
             state=self._state,
             epochs=epochs,
             batch_size=size,
-            rng=shuffler,
+            shuffler=shuffler,
             regularisation=regularisation,
             n_threads=threads,
             validation=validation,
@@ -332,18 +337,12 @@ class DNN:
         n_threads: int | None,
     ) -> Validation | None:
         if data is None:
-            if patience is not None:
-                raise ValueError("early_stopping needs validation_data=(X, Y)")
             return None
-        if not isinstance(data, tuple | list) or len(data) != 2:  # type: ignore[redundant-expr]
-            raise TypeError(f"validation_data is {data!r:.60}, expected a pair (X, Y)")
-        X = self._given(data[0], "validation_data[0]", n_threads)
+        X = self._given(data[0], "validation_data[0]", threads=n_threads)
         Y = checks.labels(
             data[1], self.layer_dims[-1], X.shape[1], self.loss, self.dtype,
             name="validation_data[1]",
         )  # fmt: skip
-        if patience is not None:
-            patience = checks.whole_number("early_stopping", patience)
         return Validation(lambda: self._scores(X, Y, n_threads), patience)
 
     def _scores(self, X: Given, Y: NDArray[Any], n_threads: int | None) -> tuple[float, float]:
@@ -384,7 +383,7 @@ class DNN:
             AL = self._engine.forward_few(X)
             if AL is not None:
                 return AL
-        return self._outputs(self._given(X), self.n_threads)
+        return self._outputs(self._given(X, finite=False), self.n_threads)
 
     def predict(self, X: ArrayLike | Source) -> NDArray[Any]:
         """Labels (m,): AL > 0.5 for one sigmoid, (n_y, m) for several, the argmax for softmax.

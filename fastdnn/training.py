@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import checks
 from .batches import Block, Examples, Shuffler
+from .callbacks import Callback, Watcher, epochs_until_due
 from .checkpoints import Checkpoint, Saver
 from .engine import Engine
 from .history import History
@@ -35,18 +37,6 @@ CALL_EXAMPLES = 1 << 20
 CALLS_AHEAD = 16
 STEPS_AHEAD = 1 << 17
 
-Callback = Callable[[History], object]
-
-
-def check_callbacks(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
-    """The callbacks, each of which can be called."""
-    if not isinstance(callbacks, tuple | list):
-        raise TypeError(f"callbacks is {callbacks!r:.60}, expected a list of callables")
-    for i, callback in enumerate(callbacks):
-        if not callable(callback):
-            raise TypeError(f"callbacks[{i}] is {callback!r:.60}, expected a callable")
-    return tuple(callbacks)
-
 
 class DivergenceError(FloatingPointError):
     """The cost, or a parameter, would no longer be a finite number."""
@@ -60,6 +50,18 @@ class Validation:
     patience: int | None = None
 
 
+def check_validation(data: object, patience: int | None) -> None:
+    """Whether ``validation_data`` is a pair, and ``early_stopping`` has it and is a number."""
+    if data is None:
+        if patience is not None:
+            raise ValueError("early_stopping needs validation_data=(X, Y)")
+        return
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise TypeError(f"validation_data is {data!r:.60}, expected a pair (X, Y)")
+    if patience is not None:
+        checks.whole_number("early_stopping", patience)
+
+
 @dataclass
 class Training:
     """One call of ``fit``: what it was given, and the state of its loop."""
@@ -71,7 +73,7 @@ class Training:
     state: OptimizerState
     epochs: int
     batch_size: int
-    rng: np.random.Generator | Shuffler | None  # None keeps the order
+    shuffler: Shuffler | None  # None keeps the order
     regularisation: Regularisation = PLAIN
     n_threads: int | None = None
     validation: Validation | None = None
@@ -107,8 +109,11 @@ class Training:
                     progress.update()
             if saver is not None:
                 saver.save(self)
-        except KeyboardInterrupt:
-            self.history.interrupted = True
+        except (KeyboardInterrupt, DivergenceError) as end:
+            self.history.interrupted = isinstance(end, KeyboardInterrupt)
+            for callback in self.callbacks:
+                if isinstance(callback, Watcher):  # it may not have seen the last epochs
+                    callback(self.history)
             raise
         finally:
             if self.best is not None:
@@ -139,14 +144,12 @@ class Training:
             if callback(self.history) is False:
                 self.history.stopped_early = True
 
-    @property
-    def _watched(self) -> bool:
-        """Whether anybody looks at every single epoch."""
-        return (
-            self.validation is not None
-            or bool(self.callbacks)
-            or not isinstance(self.rate.schedule, Constant)
-        )
+    def _epochs_alone(self) -> int:
+        """Epochs, at least one, before anybody looks at them or changes the learning rate."""
+        if self.validation is not None or not isinstance(self.rate.schedule, Constant):
+            return 1
+        left = self.epochs - self.history.epochs
+        return max(1, int(min(left, epochs_until_due(self.callbacks))))
 
     @property
     def _whole(self) -> bool:
@@ -157,7 +160,7 @@ class Training:
         """One epoch; or, where nobody looks at every single one, as many as fit into one call."""
         epoch = self.history.epochs
         rate = self.rate.at(epoch)
-        count = 1 if self._watched else self.epochs - epoch
+        count = self._epochs_alone()
         if self._whole:
             starts = np.full(min(count, self._steps_per_call()), -1, np.int64)
             starts[0] = 0
@@ -166,9 +169,9 @@ class Training:
         elif count > 1 and (together := min(count, self._epochs_per_call())) > 1:
             self._several_epochs(together, rate)
         else:
-            total = sum(self._batches(block, rate) for block in self.examples.epoch(self.rng))
-            self.history.cost.append(total / self.examples.columns)
-            self.history.learning_rate.append(rate)
+            blocks = self.examples.epoch(self.shuffler)
+            totals, squares = zip(*(self._batches(block, rate) for block in blocks), strict=True)
+            self._note_epochs([sum(totals) / self.examples.columns], squares[-1:], rate)
         if self.validation is None:
             self.rate.observe(self.history.cost[-1])
 
@@ -176,20 +179,19 @@ class Training:
         """Epochs of mini-batches that fit into one call, where they can be in one.
 
         Nothing but the order of their examples differs between them. A checkpoint may be due after
-        any of them, and a `Shuffler` may look at what was trained.
+        any of them.
         """
-        if self.examples.streamed or self.checkpoint is not None or isinstance(self.rng, Shuffler):
+        if self.examples.streamed or self.checkpoint is not None:
             return 1
         together = CALL_EXAMPLES // self.examples.columns
         return min(self._steps_per_call() // self._steps_an_epoch, together)
 
     def _several_epochs(self, count: int, rate: float) -> None:
         """Epochs of mini-batches in one call, each in an order of its own if they are shuffled."""
-        m, rng = self.examples.columns, self.rng
+        m, shuffler = self.examples.columns, self.shuffler
         first = self.history.epochs
-        assert not isinstance(rng, Shuffler)
-        before = rng.bit_generator.state if rng is not None else {}
-        blocks = [block for _ in range(count) for block in self.examples.epoch(rng)]
+        before = shuffler.state() if shuffler is not None else None
+        blocks = [block for _ in range(count) for block in self.examples.epoch(shuffler)]
         orders = [block.order for block in blocks if block.order is not None]
         block = replace(blocks[0], order=np.concatenate(orders) if orders else None)
         starts = np.tile(self._starts(m), count)
@@ -199,26 +201,27 @@ class Training:
             self._steps(block, starts, rate, an_epoch=self._steps_an_epoch)
         except DivergenceError:
             # How many orders were drawn ahead depends on the clock; what is drawn next must not.
-            if rng is not None:
-                rng.bit_generator.state = before
+            if shuffler is not None:
+                shuffler.restore(before)
                 for _ in range(self.history.epochs - first + 1):
-                    rng.permutation(m)
+                    shuffler.permutation(m)
             raise
 
-    def _batches(self, block: Block, rate: float) -> float:
-        """All mini-batches of a block; returns the sum of the costs of its examples."""
+    def _batches(self, block: Block, rate: float) -> tuple[float, float]:
+        """All mini-batches of a block: sum of the costs of its examples, and squared weights."""
         m = block.X.columns
         starts, sizes = self._starts(m), self._sizes(m)
         total = 0.0
         first = 0
         while first < len(starts):
             some = slice(first, first + self._steps_per_call())
-            costs = self._steps(block, starts[some], rate) * sizes[some]
+            costs, squares = self._steps(block, starts[some], rate)
+            costs *= sizes[some]
             # One by one: how many steps a call holds depends on the clock, a cost must not.
             for cost in costs.tolist():
                 total += cost
             first += len(costs)
-        return total
+        return total, float(squares[-1])
 
     def _steps_per_call(self) -> int:
         """Steps that take about CALL_SECONDS at the pace so far."""
@@ -233,14 +236,15 @@ class Training:
         rate: float,
         *,
         an_epoch: int | None = None,
-    ) -> NDArray[np.float64]:
-        """Compiled steps at one learning rate; raises if they diverge.
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Compiled steps at one learning rate: costs, and squared weights; raises if they diverge.
 
-        Every ``an_epoch`` steps are an epoch, if that is given; else the caller knows.
+        Every ``an_epoch`` steps are an epoch, if that is given; else the caller knows. The weights
+        are squared only at the end of an epoch, and only where they are penalised.
         """
         count, state = len(starts), self.state
         coefficients = self._coefficients(count, rate)
-        costs = np.full(count, np.nan)
+        costs, squares = np.full((2, count), np.nan)
         began = time.perf_counter()
         try:
             done, _ = self.engine.steps(
@@ -248,30 +252,45 @@ class Training:
                 self.batch_size, order=block.order, weights=block.weights,
                 regularisation=self.regularisation, first_step=state.step,
                 n_threads=self.n_threads, costs=costs,
+                squares=squares if self.optimizer.l2 else None,
                 holder=self._holder if self._whole and not self.callbacks else None,
             )  # fmt: skip
         except KeyboardInterrupt:  # it comes when the call is over, and its steps are done
-            self._note(costs[np.isfinite(costs)], rate, an_epoch)
+            self._note(int(np.isfinite(costs).sum()), costs, squares, rate, an_epoch)
             raise
         # The pace of this very call: steps that got slower must shorten the next call at once.
         self._seconds_per_step = (time.perf_counter() - began) / count
-        self._note(costs[:done], rate, an_epoch)
+        self._note(done, costs, squares, rate, an_epoch)
         if done < count:
             raise DivergenceError(self._divergence(rate, costs[done]))
-        return costs
+        return costs, squares
 
-    def _note(self, costs: NDArray[np.float64], rate: float, an_epoch: int | None) -> None:
-        """Steps are done; every ``an_epoch`` of them are an epoch."""
-        self.state.step += len(costs)
+    def _note(
+        self,
+        done: int,
+        costs: NDArray[np.float64],
+        squares: NDArray[np.float64],
+        rate: float,
+        an_epoch: int | None,
+    ) -> None:
+        """So many steps are done; every ``an_epoch`` of them are an epoch."""
+        self.state.step += done
         if an_epoch is not None:
-            epochs = len(costs) // an_epoch
-            costs = costs[: epochs * an_epoch].reshape(epochs, an_epoch)
+            whole = done // an_epoch * an_epoch
+            costs = costs[:whole].reshape(-1, an_epoch)
             if an_epoch > 1:
                 # One by one, as `_batches` adds them up.
                 m = self.examples.columns
                 costs = np.add.accumulate(costs * self._sizes(m), axis=1) / m
-            self.history.cost.extend(costs[:, -1].tolist())
-            self.history.learning_rate.extend([rate] * epochs)
+            squares = squares[:whole].reshape(-1, an_epoch)
+            self._note_epochs(costs[:, -1].tolist(), squares[:, -1].tolist(), rate)
+
+    def _note_epochs(self, costs: Sequence[float], squares: Sequence[float], rate: float) -> None:
+        """Epochs are done, each with its cost and its squared weights."""
+        self.history.cost.extend(costs)
+        self.history.learning_rate.extend([rate] * len(costs))
+        if self.optimizer.l2:
+            self.history.penalty.extend(0.5 * self.optimizer.l2 * square for square in squares)
 
     def _coefficients(self, count: int, rate: float) -> NDArray[Any]:
         """The optimizer's scalars for the next ``count`` steps, computed ahead at a steady rate."""

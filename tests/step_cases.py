@@ -144,7 +144,7 @@ class Training:
         for gap in self.gaps:
             self.work[gap] = np.nan
         self.partial_costs = allocate(np.full(self.plan.panels, np.nan))
-        self.block_squares = allocate(np.full(len(self.plan.blocks), np.nan))
+        self.block_squares = allocate(np.full(2 * len(self.plan.blocks), np.nan)).reshape(2, -1)
         self.steps_done = 0
 
     @property
@@ -172,17 +172,21 @@ class Training:
         learning_rate: float = 0.1,
         team: int | None = None,
         columns: int | None = None,
+        measures: bool = False,
     ) -> tuple[int, np.ndarray]:
         """Steps by a team, or by one member; returns how many were done, and their costs.
 
         ``x`` and ``y`` are matrices, or flat arrays with the strides of x's and y's rows, columns.
-        ``columns`` ends the epochs; there are enough for whole batches if it is not given.
+        ``columns`` ends the epochs; there are enough for whole batches if it is not given. Where
+        this ``measures``, ``squares`` holds the squared weights after each step that ends an epoch.
         """
         shape, dtype, count = self.plan.shape, self.dtype, len(starts)
         if strides is None:
             strides = (x.shape[1], 1, y.shape[1], 1)
         shape[[tables.X_ROW, tables.X_COLUMN, tables.Y_ROW, tables.Y_COLUMN]] = strides
         shape[tables.ORDERED] = order is not None
+        shape[tables.MEASURES] = measures
+        self.squares = self.allocate(np.full(count if measures else 0, np.nan))
         shape[tables.SEED], shape[tables.FIRST_STEP] = 7, self.steps_done
         coefficients = np.zeros(count * updates.COEFFICIENTS, dtype)
         if self.optimizer is not None:
@@ -199,7 +203,7 @@ class Training:
             self.allocate(np.zeros(0, dtype) if sample_weights is None else sample_weights),
             self.allocate(np.zeros(0, np.int64) if order is None else order),
             self.allocate(np.array(starts, np.int64)), self.allocate(coefficients),
-            float(self.clip_norm or 0.0), costs,
+            float(self.clip_norm or 0.0), costs, self.squares,
         )  # fmt: skip
         with np.errstate(all="ignore"):
             done = launch(team, *arguments)

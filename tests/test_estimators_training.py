@@ -18,6 +18,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from threadpoolctl import threadpool_limits
 
 import fastdnn
+from fastdnn import engine, training
 from fastdnn.estimators import DNNClassifier, DNNRegressor
 
 pytestmark = [quiet, one_thread]
@@ -86,6 +87,38 @@ def test_same_loss_as_mlp(problem):
     assert ours.best_loss_ == pytest.approx(theirs.best_loss_)
     ours, theirs, _, _ = pair(problem, {"alpha": 1.0})
     np.testing.assert_allclose(ours.loss_curve_[:-1], theirs.loss_curve_[:-1], rtol=0.02)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"solver": "sgd", "learning_rate": "adaptive"}, {"solver": "adamw"}, {"alpha": 0.0}],
+    ids=lambda s: "-".join(map(str, s.values())) or "default",
+)
+def test_epochs_are_trained_together_until_a_stop_is_possible(settings, monkeypatch):
+    """With the results of a call for each: curves, state of the generator, end of the training."""
+    X, y = PROBLEMS["multiclass"]
+    steps = engine.Engine.steps
+    runs, calls = [], [0, 0]
+    for i, pace in enumerate([1, 1000]):
+
+        def spy(self, *args, i=i, **kwargs):
+            calls[i] += 1
+            return steps(self, *args, **kwargs)
+
+        monkeypatch.setattr(engine.Engine, "steps", spy)
+        monkeypatch.setattr(training.Training, "_steps_per_call", lambda self, pace=pace: pace)
+        generator = np.random.RandomState(0)
+        model = DNNClassifier(
+            max_iter=300, tol=5e-4, batch_size=64, random_state=generator, n_iter_no_change=5,
+            learning_rate_init=0.02, **settings,
+        ).fit(X, y)  # fmt: skip
+        attributes = model.n_iter_, model.t_, model.loss_, model.best_loss_, model.loss_curve_
+        coefs = [W.tolist() for W in model.coefs_]
+        runs.append((*attributes, coefs, generator.random_sample()))
+    assert runs[0] == runs[1]
+    assert 10 < runs[0][0] < 300  # it ended because it had converged
+    together = settings.get("learning_rate") != "adaptive"  # whose rate may change after any epoch
+    assert calls[1] < runs[0][0] / 2 if together else calls[1] == runs[0][0]
 
 
 @pytest.mark.parametrize("problem", ["multiclass", "regression"])

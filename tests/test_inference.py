@@ -56,3 +56,22 @@ def test_an_entry_that_is_not_finite_is_found_wherever_it_is(bad, dtype):
         X[i, example] = bad
         with pytest.raises(ValueError, match=rf"X\[{i}, {example}\] is"):
             net.forward(X)
+
+
+@each_dtype
+@pytest.mark.parametrize("n_threads", [1, 4])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_an_entry_that_is_not_finite_is_found_in_any_panel(bad, order, n_threads, dtype):
+    """Every row; the first and last columns, and those around the panels' ends."""
+    n_x, m = 2 * lane_count(dtype) + 1, 20 * lane_count(dtype) + 3
+    net = fastdnn.DNN([n_x, 3, 1], dtype=dtype, n_threads=n_threads)
+    X = np.ones((n_x, m), dtype, order)
+    good = net.forward(X)
+    for i, example in itertools.product((0, 1, n_x - 1), (0, 1, *range(15, m, 16), m - 2, m - 1)):
+        X[i, example] = bad
+        for call in (net.forward, net.predict, lambda X: net.evaluate(X, np.ones(m))):
+            with pytest.raises(ValueError, match=rf"X\[{i}, {example}\] is"):
+                call(X)
+        X[i, example] = 1
+    assert_same_bits(net.forward(X), good)  # nothing of what was refused is left

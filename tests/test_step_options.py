@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from kernel_cases import assert_close, assert_same, each_dtype, each_team, fenced, relative_error
-from step_cases import SMALL, Net, Training, exact_gradients
+from step_cases import CUT_NET, CUTS, SMALL, Net, Training, cut_batches, exact_gradients, planned
 
 from fastdnn import reference
 from fastdnn.kernels import tables
@@ -184,3 +184,43 @@ def test_padding_examples_never_reach_the_gradient(dtype):
     assert_close(costs.astype(dtype), np.array([cost]))
     for name, gradient in training.gradients().items():
         assert_close(gradient, grads[name])
+
+
+# --- squared weights ------------------------------------------------------------------------------
+
+
+@each_dtype
+@pytest.mark.parametrize("clip_norm", [None, 0.05])
+@pytest.mark.parametrize("cut", CUTS)
+def test_squares_of_the_weights_after_an_epoch(cut, clip_norm, dtype, monkeypatch):
+    """After its last step only, whether that has a whole batch or fewer examples."""
+    planned(monkeypatch, CUTS[cut])
+    batch = cut_batches(dtype)[-1]
+    for m in (2 * batch, 2 * batch - 1):
+        X, Y = CUT_NET.examples(m, dtype)
+        with fenced() as allocate:
+            training = Training(
+                CUT_NET, dtype, batch, allocate=allocate, optimizer="adam", clip_norm=clip_norm
+            )
+            for _ in range(2):
+                training.run(X, Y, starts=(0, batch), columns=m, measures=True)
+                weights = [W for name, W in training.exact().items() if name[0] == "W"]
+                assert np.isnan(training.squares[0])
+                expected = sum(np.sum(W**2) for W in weights)
+                np.testing.assert_allclose(training.squares[1], expected, rtol=1e-6)
+
+
+@pytest.mark.needs_jit
+@each_team
+@pytest.mark.parametrize("cut", CUTS)
+def test_squares_are_the_same_for_any_team(cut, team, monkeypatch):
+    """Many steps, so that members get there at all times: before, in and after the next one."""
+    planned(monkeypatch, CUTS[cut])
+    batch = cut_batches("float32")[-1]
+    X, Y = CUT_NET.examples(batch, "float32")
+    runs = [Training(CUT_NET, "float32", batch, optimizer="adam") for _ in range(2)]
+    options = {"starts": (0,) + 39 * (-1,), "learning_rate": 1e-3, "measures": True}
+    runs[0].run(X, Y, columns=batch, **options)
+    runs[1].run(X, Y, columns=batch, team=team, **options)
+    assert np.isfinite(runs[0].squares).all()
+    assert_same(runs[1].squares, runs[0].squares)

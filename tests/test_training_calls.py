@@ -11,6 +11,8 @@ from network_cases import assert_same_bits, problem, tanh_network
 
 import fastdnn
 from fastdnn import checkpoints, engine, training
+from fastdnn.callbacks import Watcher
+from fastdnn.optimizers import OPTIMIZERS
 from fastdnn.training import DivergenceError
 
 M, BATCH = 12, 4
@@ -52,7 +54,11 @@ def trained(m: int = M, **options: Any) -> fastdnn.DNN:
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"optimizer": "adam", "dropout": 0.3}, {"sample_weight": True, "clip_norm": 0.1}],
+    [
+        {},
+        {"optimizer": "adam", "dropout": 0.3},
+        {"sample_weight": True, "clip_norm": 0.1, "weight_decay": 0.1},
+    ],
 )
 def test_epochs_in_one_call_are_those_of_many_calls(pace, m, shuffle, options):
     if "sample_weight" in options:
@@ -62,11 +68,12 @@ def test_epochs_in_one_call_are_those_of_many_calls(pace, m, shuffle, options):
         pace(steps)
         net = trained(m, shuffle=shuffle, **options)
         history = net.history
-        runs.append((net.parameters, history.cost, history.learning_rate, net._rng.random()))
+        curves = history.cost, history.penalty, history.learning_rate
+        runs.append((net.parameters, *curves, net._rng.random()))
     for run in runs[1:]:
         assert_same_bits(run[0], runs[0][0])
         assert run[1:] == runs[0][1:]
-    assert len(runs[0][1]) == len(runs[0][2]) == 9
+    assert len(runs[0][1]) == len(runs[0][3]) == 9
 
 
 def test_calls_hold_whole_epochs(pace, calls):
@@ -82,11 +89,6 @@ def test_calls_hold_so_many_examples(pace, calls, monkeypatch):
     assert calls == [12, 12, 3]
 
 
-class Order(fastdnn.batches.Shuffler):
-    def permutation(self, m):
-        return np.arange(m)
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -94,7 +96,6 @@ class Order(fastdnn.batches.Shuffler):
         {"validation_data": "the same"},
         {"schedule": lambda epoch: 0.5},
         {"checkpoint": "every epoch"},
-        {"shuffle": Order()},
     ],
     ids=lambda options: next(iter(options)),
 )
@@ -106,6 +107,104 @@ def test_an_epoch_that_somebody_looks_at_is_a_call(pace, calls, tmp_path, option
         options = {"checkpoint": checkpoints.Checkpoint(tmp_path / "c.npz", every_epochs=1)}
     trained(**options)
     assert calls == [3] * 9
+
+
+class Patient(Watcher):
+    """Waits for so many epochs, and notes what it finds; may end the training."""
+
+    def __init__(self, epochs: float, *, last: int = 1000) -> None:
+        self.epochs, self.last = epochs, last
+        self.seen: list[int] = []
+
+    def may_wait(self) -> float:
+        return self.epochs
+
+    def __call__(self, history: fastdnn.History) -> bool:
+        self.seen.append(history.epochs)
+        return history.epochs < self.last
+
+
+@pytest.mark.parametrize("batch_size", [BATCH, M])
+def test_as_many_epochs_are_a_call_as_the_watchers_can_wait(pace, batch_size):
+    pace(ALL)
+    plain, watcher, other = trained(batch_size=batch_size), Patient(4), Patient(float("inf"))
+    net = trained(batch_size=batch_size, callbacks=[watcher, other])
+    assert watcher.seen == other.seen == [4, 8, 9]
+    assert_same_bits(net.parameters, plain.parameters)
+    assert net.history.cost == plain.history.cost
+    watcher = Patient(4)
+    trained(batch_size=batch_size, callbacks=[watcher, lambda history: None])
+    assert watcher.seen == [*range(1, 10)]
+
+
+def test_a_watcher_ends_the_training(pace):
+    pace(ALL)
+    watcher = Patient(4, last=5)
+    net = trained(callbacks=[watcher])
+    assert watcher.seen == [4, 8]
+    assert net.history.epochs == 8
+    assert net.history.stopped_early
+
+
+@pytest.mark.parametrize("batch_size", [2, 6])
+def test_a_watcher_is_told_of_the_epochs_before_a_divergence(pace, batch_size):
+    pace(ALL)
+    net = fastdnn.DNN([1, 1], output_activation="identity", dtype="float32", init="small")
+    watcher = Patient(1000)
+    with pytest.raises(DivergenceError), np.errstate(all="ignore"):
+        net.fit([[0.0] * 6], [[2.0] * 6], epochs=500, batch_size=batch_size, learning_rate=5.0,
+                callbacks=[watcher])  # fmt: skip
+    assert watcher.seen == [net.history.epochs]
+    assert 8 < net.history.epochs < 100
+
+
+def test_a_watcher_is_told_of_the_epochs_before_an_interrupt(pace, monkeypatch):
+    """Ctrl-C comes when a call is over, and its steps are done."""
+    pace(ALL)
+    steps = engine.Engine.steps
+
+    def interrupted(self, *args, **kwargs):
+        steps(self, *args, **kwargs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine.Engine, "steps", interrupted)
+    watcher = Patient(6)
+    with pytest.raises(KeyboardInterrupt):
+        trained(callbacks=[watcher], weight_decay=0.1)
+    assert watcher.seen == [6]
+
+
+# --- the penalty ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("m", [M, M + 1])
+@pytest.mark.parametrize("batch_size", [BATCH, M + 1])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_penalty_is_that_of_the_weights_after_the_epoch(pace, optimizer, m, batch_size):
+    net = tanh_network()
+    X, Y = problem(net, m)
+    terms = []
+
+    def note(history):
+        weights = [W for name, W in net.parameters.items() if name[0] == "W"]
+        terms.append(0.5 * 0.3 * sum(float(np.sum(np.square(W))) for W in weights))
+
+    options = {"epochs": 9, "batch_size": batch_size, "weight_decay": 0.3, "optimizer": optimizer,
+               "learning_rate": 0.05, "clip_norm": 1.0}  # fmt: skip
+    history = net.fit(X, Y, callbacks=[note], **options)
+    if optimizer == "adamw":  # whose decay is no part of the cost
+        assert history.penalty == []
+        return
+    assert history.penalty == pytest.approx(terms, rel=1e-6)
+    assert len({*terms}) == 9
+    for steps in (ONE, SOME, ALL):
+        pace(steps)
+        again = tanh_network().fit(X, Y, **options)
+        assert again.penalty == history.penalty
+
+
+def test_no_penalty_without_weight_decay():
+    assert trained().history.penalty == []
 
 
 @pytest.mark.needs_jit

@@ -11,7 +11,16 @@ contiguous as well is the caller's business. What the caller passed is never wri
 handed back itself where nothing had to be converted.
 """
 
-from .arrays import CHUNK, FLOAT_TYPES, columns, finite, float_array, float_dtype, shape
+from .arrays import (
+    CHUNK,
+    FLOAT_TYPES,
+    column_array,
+    columns,
+    finite,
+    float_array,
+    float_dtype,
+    shape,
+)
 from .network import hidden_activations, labels, layer_dims, parameters
 from .settings import (
     choice,
@@ -27,6 +36,7 @@ __all__ = [
     "CHUNK",
     "FLOAT_TYPES",
     "choice",
+    "column_array",
     "columns",
     "finite",
     "float_array",

@@ -189,7 +189,14 @@ def columns(
     n_threads: int | None = None,
 ) -> FloatArray:
     """Examples as columns: finite numbers of shape (n, m), m >= 1; any n where it is None."""
+    return finite(name, column_array(name, value, n, dtype=dtype), n_threads=n_threads)
+
+
+def column_array(
+    name: str, value: object, n: int | None = None, *, dtype: object = None
+) -> FloatArray:
+    """Examples as `columns`, but any numbers: whoever reads them looks for NaN and infinity."""
     array = float_array(name, value, dtype=dtype)
     if n is not None:
         shape(name, array, (n, "m"))
-    return finite(name, array, n_threads=n_threads)
+    return array

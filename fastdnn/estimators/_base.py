@@ -151,7 +151,7 @@ class NetworkEstimator(Settings):
             weights, l2 = weights / mean, l2 / mean
         decoupled = self.solver == "adamw"
         rate = self._rate(len(X))
-        watch = Watch(self, rate, 0.0 if decoupled else l2, validation)
+        watch = Watch(self, rate, validation)
         net = self.network_
         try:
             net.fit(
@@ -160,7 +160,7 @@ class NetworkEstimator(Settings):
                 epochs=1 if incremental else self.max_iter,
                 batch_size=batch_size,
                 optimizer=self._optimizer(self.alpha if decoupled else l2),
-                schedule=rate,
+                schedule=None if rate.constant else rate,
                 shuffle=self.shuffle and self._shuffle,
                 callbacks=[watch],
                 n_threads=self.n_threads,

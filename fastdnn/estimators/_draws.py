@@ -44,3 +44,12 @@ class Shuffle(Shuffler):
         self.random_state.shuffle(indices)
         self.order = self.order[indices] if len(self.order) == m else indices
         return self.order
+
+    def state(self) -> tuple[Any, NDArray[np.int64]]:
+        """State of the generator, and the last order."""
+        return self.random_state.get_state(), self.order
+
+    def restore(self, state: tuple[Any, NDArray[np.int64]]) -> None:
+        """Draw next what would have been drawn after that `state`."""
+        generator, self.order = state
+        self.random_state.set_state(generator)

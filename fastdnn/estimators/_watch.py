@@ -1,4 +1,4 @@
-"""What happens after every epoch of a fit: curves, stopping rule, learning rate, best weights."""
+"""What happens after the epochs of a fit: curves, stopping rule, learning rate, best weights."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from fastdnn.callbacks import Watcher
 from fastdnn.history import History
 
 # The adaptive learning rate is divided by 5 each time the training stalls, until it is this small.
@@ -45,6 +44,11 @@ class Rate:
         seen = self.seen + epoch * self.examples
         return self.factor / float((seen + 1.0) ** self.power_t)
 
+    @property
+    def constant(self) -> bool:
+        """Whether the multiplier is 1 in all epochs."""
+        return self.power_t == 0.0 and not self.adaptive and self.factor == 1.0
+
     def reduce(self) -> bool:
         """Divide the rate; False where it is not adaptive, or small enough already."""
         if not self.adaptive or self.initial * self.factor <= SMALLEST_RATE:
@@ -61,33 +65,43 @@ class Validation:
     decides: bool  # whether the score, and not the training loss, says when to stop
 
 
-class Watch:
+class Watch(Watcher):
     """Callback of one fit: keeps the estimator's fitted attributes up to date, and stops it.
 
     An epoch that does not improve by ``tol`` counts as stalled; more than ``n_iter_no_change`` of
-    them in a row end the training. The loss includes the L2 term ``l2 / 2 * sum(W^2)``, taken
-    after the epoch.
+    them in a row end the training. The loss includes the L2 term, taken after the epoch.
     """
 
-    def __init__(
-        self, estimator: Any, rate: Rate, l2: float, validation: Validation | None
-    ) -> None:
+    def __init__(self, estimator: Any, rate: Rate, validation: Validation | None) -> None:
         self.estimator, self.rate, self.validation = estimator, rate, validation
         self.converged = False
+        self._seen = 0
         self._parameters = estimator.network_.parameters
-        weights = [value for name, value in self._parameters.items() if name[0] == "W"]
-        self._weights = [W.reshape(-1) for W in weights] if l2 else []
-        self._half_l2 = 0.5 * l2
         # The parameters that a warm start begins with are the best so far.
         self._best = {k: v.copy() for k, v in self._parameters.items()} if validation else {}
 
+    def may_wait(self) -> float:
+        """Until a stop is possible; held-out examples are scored after every epoch."""
+        if self.validation is not None:
+            return 1
+        fitted = self.estimator
+        return float(fitted.n_iter_no_change + 1 - fitted._no_improvement_count)
+
     def __call__(self, history: History) -> bool:
+        """Take note of the epochs since the last call; False ends the training."""
+        losses = history.cost[self._seen :]
+        if history.penalty:
+            terms = history.penalty[self._seen :]
+            losses = [loss + term for loss, term in zip(losses, terms, strict=True)]
+        goes_on = True
+        for loss in losses:
+            self._seen += 1
+            goes_on = self._epoch(loss)
+        return goes_on
+
+    def _epoch(self, loss: float) -> bool:
         """Take note of an epoch; False ends the training."""
         fitted = self.estimator
-        loss = history.cost[-1]
-        if self._weights:
-            with np.errstate(over="ignore"):
-                loss += self._half_l2 * float(sum(np.sum(np.square(w)) for w in self._weights))
         fitted.n_iter_ += 1
         fitted.t_ += self.rate.examples
         fitted.loss_ = loss

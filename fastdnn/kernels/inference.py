@@ -48,7 +48,7 @@ from .tables import (
     W,
 )
 from .tables import PANELS as PANEL_COUNT
-from .team import PANELS, claim
+from .team import PANELS, RESULT, atomic_add, claim
 from .weights import pack_weights
 
 
@@ -62,11 +62,23 @@ def _unpack(out, stride, panel, rows, columns, width):
             store_first(at(out, i * stride + j), load(at(panel, i * width + j)), columns - j)
 
 
+@routine
+def _finite_panels(work, shape, layers, slot, panels):
+    """Whether the first layer's input has neither a NaN nor an infinity."""
+    out_of_line()
+    for i in range(panels):
+        A = pointer(work, layers[0, INPUT] + (slot + i) * layers[0, INPUT_PANEL])
+        if not all_finite(A, layers[0, N_IN] * shape[WIDTH]):
+            return False
+    return True
+
+
 @kernel
 def forward_panels(member, counters, team, shape, layers, parameters, work, x, out):
     """out (n_y, m, row-major) = the network's output for x: this member's share of the panels.
 
-    It takes them ``GROUP`` at a time through slots of its own.
+    It takes them ``GROUP`` at a time through slots of its own. counters[RESULT] = members that met
+    a NaN or an infinity in x, with ``out`` undefined: to look before would be to read x twice.
     """
     scratch = pointer(work, shape[SCRATCH] + member * shape[SCRATCH_SIZE])
     if shape[PACKS]:
@@ -86,6 +98,9 @@ def forward_panels(member, counters, team, shape, layers, parameters, work, x, o
             pointer(x, panel * width * shape[X_COLUMN]), shape[X_COLUMN], shape[X_ROW],
             panels, width, examples - panel * width, n_in, scratch,
         )  # fmt: skip
+        if not _finite_panels(work, shape, layers, slot, panels):
+            atomic_add(counters, RESULT, 1)
+            break
         for layer in range(shape[LAYERS]):
             forward_rows(work, parameters, shape, layers, layer, 0, layers[layer, N_OUT],
                          slot, slot, panels, 0, 0)  # fmt: skip

@@ -25,6 +25,7 @@ from .tables import (
     FIRST_STEP,
     GROUP,
     LAYERS,
+    MEASURES,
     N_IN,
     N_OUT,
     PACKS,
@@ -141,11 +142,29 @@ def _examples(
     return goal + pieces
 
 
+@routine
+def _beyond(shape, start):
+    """Examples of a whole batch beyond the end of its epoch; negative where more are to come."""
+    return start % shape[COLUMNS] + shape[EXAMPLES] - shape[COLUMNS] if start >= 0 else 0
+
+
+@routine
+def _add_squares(counters, team, goal, block_squares, squares, step):
+    """squares[step] = sum of the squares of all weights, which the blocks have left."""
+    out_of_line()
+    total = 0.0
+    for i in range(block_squares.shape[1]):
+        total += block_squares[1, i]
+    # Whoever finishes the first piece of the next step has been here before.
+    if not overtaken(counters, team, goal + 1):
+        squares[step] = total
+
+
 @kernel
 def train_steps(
     member, counters, team, shapes, layers, blocks, tasks, progress, parameters, state, work,
     partial_costs, block_squares, x, y, sample_weights, order, starts, coefficients, clip_norm,
-    costs,
+    costs, squares,
 ):  # fmt: skip
     """What one member of the team does in ``len(starts)`` steps: see the module.
 
@@ -153,15 +172,18 @@ def train_steps(
     -1. ``shapes[0]`` describes the steps of a whole batch, ``shapes[1]`` the last one of an epoch
     where there are fewer examples left. ``counters[RESULT]`` becomes the number of steps done. It
     is smaller than asked for where a cost is not finite, which leaves the parameters as they were
-    before that step, or where an update is not, which leaves the parameters it concerns.
+    before that step, or where an update is not, which leaves the parameters it concerns. Where
+    the shape asks for it, ``squares[s]`` becomes the sum of the squares of all weights after a step
+    that is the last one of an epoch.
     """
     done, goal, multiplied = starts.shape[0], 0, False
     whole = shapes[0]
     scratch = pointer(work, whole[SCRATCH] + member * whole[SCRATCH_SIZE])
     for step in range(starts.shape[0]):
         number, phase, start = whole[FIRST_STEP] + step, step * _PHASES, starts[step]
-        fewer = start >= 0 and start % whole[COLUMNS] + whole[EXAMPLES] > whole[COLUMNS]
-        shape = shapes[1] if fewer else whole
+        beyond = _beyond(whole, start)
+        shape = shapes[1] if beyond > 0 else whole
+        measures = shape[MEASURES] != 0 and beyond >= 0
         if shape[PACKS]:
             goal = pack_weights(member, counters, team, goal, phase + _PACK, work, parameters,
                                 shape, layers, scratch)  # fmt: skip
@@ -198,9 +220,11 @@ def train_steps(
         goal = update_weights(
             member, counters, team, goal, phase + _UPDATE, work, parameters, state, shape, layers,
             blocks, block_squares, pointer(coefficients, step * COEFFICIENTS), scratch, clip_norm,
-            step + 1, multiplied,
+            step + 1, multiplied, measures,
         )  # fmt: skip
         if counters[FAILURES] == step + 1:
             done = step
             break
+        if measures:
+            _add_squares(counters, team, goal, block_squares, squares, step)
     counters[RESULT] = done

@@ -34,6 +34,7 @@ LAYER_FIELDS = 17
     ORDERED,  # whether `order` picks the examples
     PACKS,  # whether any layer's weights are packed
     CLIP,  # whether gradients are clipped: they are then collected in the last part of the state
+    MEASURES,  # whether the squares of the weights are added up after an epoch's last step
     SEED, FIRST_STEP,  # of the dropout masks
     TILE,  # address of the micro-kernel
     PIECES,  # of the panels, to share out
@@ -41,8 +42,8 @@ LAYER_FIELDS = 17
     CHUNKS, CHUNK_GRADIENTS, CHUNK_SIZE,  # chunks with gradients of their own; place, distance
     FIRST_LAYER_BLOCKS,  # blocks of the first layer's weights, which stand first
     SLABS, SLAB_SIZE,  # what these blocks add to Z of the first layer: place, or -1; distance
-) = range(34)  # fmt: skip
-SHAPE_FIELDS = 34
+) = range(35)  # fmt: skip
+SHAPE_FIELDS = 35
 
 # Columns of the table of weight blocks: layer, rows, panels of units.
 BLOCK_LAYER, BLOCK_ROW, BLOCK_ROW_END, BLOCK_PANEL, BLOCK_PANEL_END = range(5)

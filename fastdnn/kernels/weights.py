@@ -221,13 +221,14 @@ def _block_gradient(work, shape, layers, block, scratch):
 
 @stage
 def _weights_block(
-    work, parameters, state, shape, layers, block, coefficients, scratch, collected, factor
+    work, parameters, state, shape, layers, block, coefficients, scratch, collected, factor,
+    measures,
 ):  # fmt: skip
     """Gradient of one block of weights (and biases) over all examples, then its update.
 
     With clipping a first pass computes and stores the gradient behind the optimizer's state, and a
     second one, ``collected``, applies it scaled by ``factor``. Returns (all updated parameters are
-    finite, sum of squares of a stored gradient).
+    finite, sum of squares of a stored gradient or, if it ``measures``, of the updated weights).
     """
     layer = block[BLOCK_LAYER]
     n_in = layers[layer, N_IN]
@@ -259,6 +260,8 @@ def _weights_block(
         code, True, pointer(parameters, place), n_in, gradient, stride, factor,
         pointer(state, first + place), pointer(state, size + place), count, length, coefficients,
     )  # fmt: skip
+    if measures and not stores:
+        squares = sum_of_squares(pointer(parameters, place), n_in, count, length)
     if with_biases:
         if stores:
             squares += sum_of_squares(bias_gradient, rows, 1, rows)
@@ -285,13 +288,14 @@ def _claim_block(counters, phase, member, team, first_layer, count):
 @stage
 def update_weights(
     member, counters, team, goal, phase, work, parameters, state, shape, layers, blocks,
-    block_squares, coefficients, scratch, clip_norm, number, multiplies,
+    block_squares, coefficients, scratch, clip_norm, number, multiplies, measures,
 ):  # fmt: skip
     """Gradients and updates of the blocks this member gets, in phase ``phase`` (and the next one).
 
     Where it ``multiplies``, each slab of the first layer's new weights with its rows of X as well.
     Returns the pieces that are finished afterwards. Where a parameter would not be finite, step
-    ``number`` is left in ``counters[FAILURES]``.
+    ``number`` is left in ``counters[FAILURES]``. ``block_squares[0]`` serves the clipping;
+    ``block_squares[1]`` are the squares of each block's new weights, where that is asked for.
     """
     factor, goal, count, first_layer = 1.0, goal, blocks.shape[0], shape[FIRST_LAYER_BLOCKS]
     for passing in range(2 if shape[CLIP] else 1):
@@ -299,21 +303,21 @@ def update_weights(
         if collected:
             total = 0.0
             for i in range(count):
-                total += block_squares[i]
+                total += block_squares[0, i]
             # PyTorch's clip_grad_norm_: the 1e-6 keeps a zero gradient from dividing by zero.
             factor = min(1.0, clip_norm / (math.sqrt(total) + 1e-6))
         i = _claim_block(counters, phase + passing, member, team, first_layer, count)
         while i >= 0:
             finite, squares = _weights_block(
                 work, parameters, state, shape, layers, blocks[i], coefficients, scratch,
-                collected, factor,
+                collected, factor, measures,
             )  # fmt: skip
-            if not collected:
-                block_squares[i] = squares
+            # The second pass updates with clipping, else the only one.
+            updates = collected == (shape[CLIP] != 0)
+            block_squares[1 if updates else 0, i] = squares
             if not finite:
                 counters[FAILURES] = number
-            # In the pass that updates: the second one with clipping, else the only one.
-            if multiplies and i < first_layer and collected == (shape[CLIP] != 0):
+            if multiplies and i < first_layer and updates:
                 multiply_slab(work, parameters, shape, layers, blocks[i], i, scratch)
             finish(counters, team)
             i = _claim_block(counters, phase + passing, member, team, first_layer, count)

@@ -54,6 +54,11 @@ class Optimizer:
         """The learning rate before the schedule: the one given, or the default of the class."""
         return self.default_learning_rate if self.learning_rate is None else self.learning_rate
 
+    @property
+    def l2(self) -> float:
+        """Factor of sum(W^2) / 2 in what is minimised: the weight decay, where it is that."""
+        return self.weight_decay
+
     def coefficients(
         self, first_step: int, n_steps: int, learning_rates: ArrayLike, dtype: DTypeLike
     ) -> NDArray[Any]:
@@ -287,6 +292,11 @@ class AdamW(Adam):
 
     name = "adamw"
     code = updates.ADAMW
+
+    @property
+    def l2(self) -> float:
+        """None: the weights decay apart from the cost."""
+        return 0.0
 
     def _fill(self, table: NDArray[np.float64], t: NDArray[np.float64]) -> None:
         table[:, updates.WEIGHT_DECAY] *= table[:, updates.STEP_SIZE]
