@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numba
@@ -33,6 +35,7 @@ _layers_with_teams = ("omp", "workqueue")
 _inside = threading.Lock()
 _forked = False
 _most_members = 0  # of a team, once the threads run; until then unknown
+_default_threads = 0  # until the environment was asked
 
 
 def _after_fork() -> None:
@@ -48,11 +51,28 @@ if hasattr(os, "register_at_fork"):
 
 
 def default_threads() -> int:
-    """Threads a call may use: ``FASTDNN_NUM_THREADS``, or all that Numba has."""
-    wanted = os.environ.get("FASTDNN_NUM_THREADS", "")
-    if wanted.isdecimal() and int(wanted) > 0:
-        return min(int(wanted), int(config.NUMBA_NUM_THREADS))
-    return int(config.NUMBA_NUM_THREADS)
+    """Threads a call may use: ``FASTDNN_NUM_THREADS``, or all that Numba has.
+
+    Asked once, as OpenMP and Numba do with theirs: it would cost a call 1 microsecond, and 17 to 56
+    after a large product, when nothing of the interpreter is in the caches.
+    """
+    global _default_threads
+    if not _default_threads:
+        wanted, most = os.environ.get("FASTDNN_NUM_THREADS", ""), int(config.NUMBA_NUM_THREADS)
+        given = wanted.isdecimal() and int(wanted) > 0
+        _default_threads = min(int(wanted), most) if given else most
+    return _default_threads
+
+
+@contextmanager
+def threads_at_most(n_threads: int) -> Iterator[None]:
+    """Another default for the calls of this process, as for those that take no ``n_threads``."""
+    global _default_threads
+    before, _default_threads = _default_threads, n_threads
+    try:
+        yield
+    finally:
+        _default_threads = before
 
 
 def threads(n_threads: int | None) -> int:

@@ -270,7 +270,7 @@ class DNN:
         chosen = resolve(optimizer, learning_rate, weight_decay, schedule)
         hidden = len(self.hidden_activations)
         regularisation = Regularisation.of(dropout, clip_norm, hidden=hidden, seed=self.seed)
-        threads = dispatch.threads(self._threads(n_threads))  # asks the environment once
+        threads = dispatch.threads(self._threads(n_threads))
         examples, size = self._all_examples(X, Y, batch_size, sample_weight, class_weight, threads)
         check_validation(validation_data, early_stopping)
         validation = self._validation(validation_data, early_stopping, threads)

@@ -11,7 +11,7 @@ from input_cases import replace_compiled_code
 from kernel_cases import run_python
 from thread_cases import FOUR_THREADS
 
-from fastdnn import cli
+from fastdnn import cli, dispatch
 from fastdnn.kernels.jit import CACHE_ENABLED
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, which all processes that
@@ -23,7 +23,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 @pytest.fixture
 def one_thread(monkeypatch):
     """Nothing here is about threads, and one gives the same bits as several."""
-    monkeypatch.setenv("FASTDNN_NUM_THREADS", "1")
+    monkeypatch.setenv("FASTDNN_NUM_THREADS", "1")  # for child processes
+    with dispatch.threads_at_most(1):
+        yield
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import fastdnn.functional
 import fastdnn.reference
 from benchmarks.peers.contestants import CONTESTANTS
 from benchmarks.peers.worker import Worker
-from fastdnn import profiling
+from fastdnn import dispatch, profiling
 from fastdnn.kernels import roofline
 from fastdnn.kernels.activations import ACTIVATIONS
 from fastdnn.kernels.team import new_counters
@@ -217,10 +216,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, quick_machine: None) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_profile_has_every_stage_and_leaves_the_network_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv("FASTDNN_NUM_THREADS", raising=False)
+def test_a_profile_has_every_stage_and_leaves_the_network_alone() -> None:
     net = small_network(seed=3)
     X, Y = random_examples(net, 9)
     history = net.fit(X, Y, optimizer="momentum", learning_rate=0.1)
@@ -229,7 +225,6 @@ def test_a_profile_has_every_stage_and_leaves_the_network_alone(
     for name, value in before.items():
         assert_same(net.parameters[name], value)
     assert net.history is history
-    assert "FASTDNN_NUM_THREADS" not in os.environ
     assert (found.batch, found.dtype, found.n_threads) == (9, "float32", 1)
     assert len(found.rows) == 19
     for row in found.rows:
@@ -240,11 +235,13 @@ def test_a_profile_has_every_stage_and_leaves_the_network_alone(
 
 
 @pytest.mark.usefixtures("quick")
-def test_the_thread_limit_of_the_process_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FASTDNN_NUM_THREADS", "1")
+def test_the_thread_limit_of_the_process_is_put_back() -> None:
     net = fastdnn.DNN([2, 1])
-    assert profiling.profile(net, *random_examples(net, 3), repeats=1).n_threads == 1
-    assert os.environ["FASTDNN_NUM_THREADS"] == "1"
+    with dispatch.threads_at_most(2):
+        found = profiling.profile(net, *random_examples(net, 3), repeats=1, n_threads=1)
+        assert (found.n_threads, dispatch.default_threads()) == (1, 2)
+    with dispatch.threads_at_most(1):
+        assert profiling.profile(net, *random_examples(net, 3), repeats=1).n_threads == 1
 
 
 # --- the report -----------------------------------------------------------------------------------

@@ -123,6 +123,7 @@ class TestTeamSize:
     def four_threads(self, monkeypatch):
         monkeypatch.setattr(numba.core.config, "NUMBA_NUM_THREADS", 4)
         monkeypatch.delenv("FASTDNN_NUM_THREADS", raising=False)
+        monkeypatch.setattr(dispatch, "_default_threads", 0)
 
     def test_small_work_is_left_to_one_thread_and_large_work_to_all(self):
         assert dispatch.best_team(100.0) == 1
@@ -137,13 +138,17 @@ class TestTeamSize:
     def test_limits(self, monkeypatch):
         assert dispatch.best_team(1e10, limit=2) == 2
         assert dispatch.best_team(1e10, limit=99) == 4
-        monkeypatch.setenv("FASTDNN_NUM_THREADS", "3")
-        assert dispatch.best_team(1e10) == 3
-        assert dispatch.best_team(1e10, limit=4) == 4
+        with dispatch.threads_at_most(3):
+            assert dispatch.best_team(1e10) == 3
+            assert dispatch.best_team(1e10, limit=4) == 4
+        assert dispatch.best_team(1e10) == 4
 
     def test_limit_in_any_environment(self, monkeypatch):
         for value, limit in (("2", 2), ("99", 4), ("0", 4), ("", 4), ("-1", 4), (" 2", 4)):
             monkeypatch.setenv("FASTDNN_NUM_THREADS", value)
+            monkeypatch.setattr(dispatch, "_default_threads", 0)
+            assert dispatch.default_threads() == limit
+            monkeypatch.setenv("FASTDNN_NUM_THREADS", "1")  # it was asked
             assert dispatch.default_threads() == limit
 
     def test_layer_is_asked_until_a_team_is_safe_and_not_again(self, monkeypatch):

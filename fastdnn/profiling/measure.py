@@ -6,8 +6,6 @@ import gc
 import math
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from numpy.typing import ArrayLike
 
@@ -70,7 +68,7 @@ def profile(
     repeats = checks.whole_number("repeats", repeats)
     limit = dispatch.threads(checks.n_threads(n_threads))
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    with _threads_at_most(limit):
+    with dispatch.threads_at_most(limit):
         batch, stages = stages_of(net, X, Y)
         turns = [(_Turns(stage.numpy, stage), _Turns(stage.fastdnn, stage)) for stage in stages]
         peaks = {"flops": 0.0, "bandwidth": 0.0}
@@ -120,17 +118,3 @@ def _timed(run: Repeated, calls: int) -> float:
     finally:
         if collected:
             gc.enable()
-
-
-@contextmanager
-def _threads_at_most(n_threads: int) -> Iterator[None]:
-    """Limit what takes no ``n_threads`` of its own, as the functions of the notebooks."""
-    before = os.environ.get("FASTDNN_NUM_THREADS")
-    os.environ["FASTDNN_NUM_THREADS"] = str(n_threads)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["FASTDNN_NUM_THREADS"]
-        else:
-            os.environ["FASTDNN_NUM_THREADS"] = before
