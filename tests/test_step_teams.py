@@ -131,7 +131,8 @@ def test_both_sides_of_every_threshold_compute_the_same_bits(sides, dtype, monke
 @each_dtype
 @pytest.mark.parametrize("sides", IN_CHUNKS)
 def test_both_sides_compute_the_same_bits_in_chunks(sides, dtype, monkeypatch):
-    planned(monkeypatch, {**WIDE, "CHUNKS_OF_PANELS": {3: 3}})
+    chunks = {"CHUNKS_OF_PANELS": {3: 3}, "FEW_PANELS_CHUNK_BYTES": 2**60}
+    planned(monkeypatch, {**WIDE, **chunks})
     usual = trained(WIDE_NET, dtype, WIDE_BATCH)
     planned(monkeypatch, THRESHOLDS[sides])
     with fenced() as allocate:
@@ -261,6 +262,22 @@ def test_chunks_compute_the_same_numbers(option, dtype, monkeypatch):
     assert_close(costs.astype(dtype), expected)
     for name, view in chunked.views.items():
         assert_close(view, usual.views[name].astype(np.float64))
+
+
+@each_dtype
+def test_what_is_added_up_in_chunks(dtype, monkeypatch):
+    """Few weights and many panels, or fewer of both."""
+    planned(monkeypatch, {"NARROW_MULTIPLY_ADDS": 2**60})  # panels are as wide as they can be
+
+    def chunks(n_x, panels):
+        layout = workspace.ParameterLayout((n_x, 64), np.dtype(dtype))
+        examples = panels * 4 * lane_count(dtype)
+        return int(workspace.plan_step(layout, (0,), 0, examples, 1).shape[tables.CHUNKS])
+
+    few, many = (size // 64 // np.dtype(dtype).itemsize for size in (80 * 1024, 512 * 1024))
+    assert [chunks(few - 1, panels) for panels in (3, 4, 15, 16, 63, 64)] == [0, 4, 4, 8, 8, 16]
+    assert [chunks(few, panels) for panels in (15, 16, 64)] == [0, 8, 16]  # the biases are too much
+    assert [chunks(many, panels) for panels in (15, 16, 64)] == [0, 0, 0]
 
 
 # --- guard pages ----------------------------------------------------------------------------------
