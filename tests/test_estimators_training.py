@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 import fastdnn
 from fastdnn import engine, training
 from fastdnn.estimators import DNNClassifier, DNNRegressor
+from fastdnn.estimators._draws import Shuffle
 
 pytestmark = [quiet, one_thread]
 
@@ -119,6 +120,15 @@ def test_epochs_are_trained_together_until_a_stop_is_possible(settings, monkeypa
     assert 10 < runs[0][0] < 300  # it ended because it had converged
     together = settings.get("learning_rate") != "adaptive"  # whose rate may change after any epoch
     assert calls[1] < runs[0][0] / 2 if together else calls[1] == runs[0][0]
+
+
+def test_orders_drawn_ahead_are_taken_back():
+    shuffle = Shuffle(np.random.RandomState(0))
+    shuffle.permutation(9)
+    state = shuffle.state()
+    ahead = [shuffle.permutation(9).tolist() for _ in range(3)]
+    shuffle.restore(state)
+    assert [shuffle.permutation(9).tolist() for _ in range(3)] == ahead
 
 
 @pytest.mark.parametrize("problem", ["multiclass", "regression"])

@@ -190,7 +190,7 @@ def test_padding_examples_never_reach_the_gradient(dtype):
 
 
 def check_squares(net, batch, dtype, clip_norm):
-    """After an epoch's last step only, whether that has a whole batch or fewer examples."""
+    """After an epoch's last step only, whole batch or not; the training is as without them."""
     for m in (2 * batch, 2 * batch - 1):
         X, Y = net.examples(m, dtype)
         with fenced() as allocate:
@@ -203,6 +203,11 @@ def check_squares(net, batch, dtype, clip_norm):
                 assert np.isnan(training.squares[0])
                 expected = sum(np.sum(W**2) for W in weights)
                 np.testing.assert_allclose(training.squares[1], expected, rtol=1e-6)
+        plain = Training(net, dtype, batch, optimizer="adam", clip_norm=clip_norm)
+        for _ in range(2):
+            plain.run(X, Y, starts=(0, batch), columns=m)
+        for name, view in training.views.items():
+            assert_same(view, plain.views[name])
 
 
 @each_dtype
