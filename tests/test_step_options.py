@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from kernel_cases import assert_close, assert_same, each_dtype, each_team, fenced, relative_error
-from step_cases import CUT_NET, CUTS, SMALL, Net, Training, cut_batches, exact_gradients, planned
+from step_cases import (
+    CUT_NET,
+    CUTS,
+    NO_CHUNKS,
+    SMALL,
+    Net,
+    Training,
+    cut_batches,
+    exact_gradients,
+    planned,
+)
 
 from fastdnn import reference
 from fastdnn.kernels import tables
@@ -102,7 +112,8 @@ def test_dropout(dtype):
 
 
 @each_dtype
-def test_dropout_masks_differ_by_step_and_layer(dtype):
+def test_dropout_masks_differ_by_step_and_layer(dtype, monkeypatch):
+    planned(monkeypatch, NO_CHUNKS)  # so that all activations stand in memory
     wide = Net((2, 40, 40, 1), "sigmoid")
     X, Y = wide.examples(50, dtype)
     training = Training(wide, dtype, 50, keep=keep_threshold(0.5))

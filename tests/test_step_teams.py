@@ -37,6 +37,7 @@ from step_cases import (
 from fastdnn import workspace
 from fastdnn.kernels import tables
 from fastdnn.kernels.dropout import keep_threshold
+from fastdnn.kernels.microkernels import TILE_VECTORS
 from fastdnn.kernels.vectors import lane_count
 
 pytestmark = pytest.mark.kernels
@@ -271,7 +272,7 @@ def test_what_is_added_up_in_chunks(dtype, monkeypatch):
 
     def chunks(n_x, panels):
         layout = workspace.ParameterLayout((n_x, 64), np.dtype(dtype))
-        examples = panels * 4 * lane_count(dtype)
+        examples = panels * TILE_VECTORS * lane_count(dtype)
         return int(workspace.plan_step(layout, (0,), 0, examples, 1).shape[tables.CHUNKS])
 
     few, many = (size // 64 // np.dtype(dtype).itemsize for size in (80 * 1024, 512 * 1024))
