@@ -191,7 +191,8 @@ def plan_step(
     shape = np.zeros(tables.SHAPE_FIELDS, np.int64)
     layers = np.zeros((len(pairs), tables.LAYER_FIELDS), np.int64)
     weight_bytes = layout.size * dtype.itemsize
-    chunks = _chunks(panels, weight_bytes)
+    # A first layer whose units are shared out needs all panels at once, chunks only their own.
+    chunks = 0 if shares_units else _chunks(panels, weight_bytes)
     by_layers = not chunks and _takes_tasks(dims[int(shares_units) :], dtype)
     slab = 0
     if not (chunks or by_layers or shares_units):

@@ -281,6 +281,21 @@ def test_what_is_added_up_in_chunks(dtype, monkeypatch):
     assert [chunks(many, panels) for panels in (15, 16, 64)] == [0, 0, 0]
 
 
+@each_dtype
+@pytest.mark.parametrize("dims", [(64, 128, 10), (128, 128, 10), (64, 100, 10)])
+def test_a_first_layer_shared_out_is_not_in_chunks(dims, dtype):
+    """Each would go with these few weights and panels, but not both: their slots differ."""
+    net = Net(dims, "relu", "softmax")
+    X, Y = net.examples(120, dtype)
+    training = Training(net, dtype, 120)
+    training.run(X, Y)
+    shape = training.plan.shape
+    assert not (shape[tables.FIRST_LAYER] and shape[tables.CHUNKS])
+    _, expected = exact_gradients(net, training.exact(), X, Y)
+    for name, gradient in training.gradients().items():
+        assert_close(gradient, expected[name])
+
+
 # --- guard pages ----------------------------------------------------------------------------------
 
 
