@@ -37,14 +37,11 @@ TASKS_WANTED = 24
 TASKS_FROM_UNITS = 192
 
 # Gradients are added up by chunks of panels while these are in the cache, where weights are few and
-# panels many: the values of so many panels would leave the cache before the second phase. Where
-# they are fewer than MANY_PANELS, they would have to move to the caches of other members, and the
-# gradients of less than FEW_PANELS_CHUNK_BYTES of weights are less to move: 1.07-1.3 times as fast
-# on four threads up to 75 KB, 0.9-1.0 from 130 KB on (alone 0.9-1.0).
-CHUNK_BYTES = 512 * 1024
-CHUNKS_OF_PANELS = {64: 16, 16: 8, 4: 4}  # from so many panels on, so many chunks
-MANY_PANELS = 16
-FEW_PANELS_CHUNK_BYTES = 80 * 1024
+# panels many: the values of so many panels would leave the cache before the second phase. Those of
+# few panels would have to move to the caches of other members, and the gradients of weights up to
+# 80 KiB are less to move: 1.07-1.3 times as fast on four threads up to 75 KB, 0.9-1.0 from 130 KB
+# on (alone 0.9-1.0). From so many panels on, so many chunks for weights of so many bytes at most.
+CHUNKS_OF_PANELS = {64: (16, 512 * 1024), 16: (8, 512 * 1024), 4: (4, 80 * 1024)}
 
 # The first layer's units are shared out where its weights are so large, and more than its input.
 FIRST_LAYER_BYTES = 64 * 1024
@@ -349,9 +346,9 @@ def _tasks(dims: tuple[int, ...], panels: int, group: int, first_layer: int) -> 
 
 def _chunks(panels: int, weight_bytes: int) -> int:
     """Chunks of panels with gradients of their own, 0 for none."""
-    if weight_bytes > (CHUNK_BYTES if panels >= MANY_PANELS else FEW_PANELS_CHUNK_BYTES):
-        return 0
-    return next((count for least, count in CHUNKS_OF_PANELS.items() if panels >= least), 0)
+    rules = (rule for least, rule in CHUNKS_OF_PANELS.items() if panels >= least)
+    count, most_bytes = next(rules, (0, 0))
+    return count if weight_bytes <= most_bytes else 0
 
 
 def _chunk_group(dims: tuple[int, ...], width: int, dtype: np.dtype) -> int:

@@ -276,16 +276,23 @@ def flat_layouts(
 # Panels of one vector, as many as there can be: thresholds that need many panels are within reach.
 NARROW: dict[str, Any] = {"NARROW_MULTIPLY_ADDS": 0, "PANELS_WANTED": 10**6}
 NO_CHUNKS: dict[str, Any] = {"CHUNKS_OF_PANELS": {}}
+
+
+def in_chunks(counts: dict[int, int]) -> dict[str, Any]:
+    """From so many panels on so many chunks, however large the weights are."""
+    return {"CHUNKS_OF_PANELS": {least: (count, 2**60) for least, count in counts.items()}}
+
+
 SHARED: dict[str, Any] = {"FIRST_LAYER_BYTES": 0}
 CUTS: dict[str, dict[str, Any]] = {
     "wide": {**NO_CHUNKS, "NARROW_MULTIPLY_ADDS": 2**60},
     "narrow": {**NO_CHUNKS, **NARROW},
     "two wanted": {**NO_CHUNKS, **NARROW, "PANELS_WANTED": 2},
-    "two chunks": {**NARROW, "CHUNKS_OF_PANELS": {2: 2}},
-    "a chunk a panel": {**NARROW, "CHUNKS_OF_PANELS": {3: 3, 2: 2}},
-    "a chunk": {**NARROW, "CHUNKS_OF_PANELS": {1: 1}},
-    "chunks one by one": {**NARROW, "CHUNKS_OF_PANELS": {2: 2}, "GROUP_PANELS": 1},
-    "wide chunks": {"NARROW_MULTIPLY_ADDS": 2**60, "CHUNKS_OF_PANELS": {2: 2, 1: 1}},
+    "two chunks": {**NARROW, **in_chunks({2: 2})},
+    "a chunk a panel": {**NARROW, **in_chunks({3: 3, 2: 2})},
+    "a chunk": {**NARROW, **in_chunks({1: 1})},
+    "chunks one by one": {**NARROW, **in_chunks({2: 2}), "GROUP_PANELS": 1},
+    "wide chunks": {**in_chunks({2: 2, 1: 1}), "NARROW_MULTIPLY_ADDS": 2**60},
     "shared units": {**NO_CHUNKS, **SHARED, "NARROW_MULTIPLY_ADDS": 2**60},
     "by layers": {**NO_CHUNKS, "GROUP_BYTES": 0, "TASKS_FROM_UNITS": 0, "TASK_UNITS": (48,)},
     "by layers and shared units": {

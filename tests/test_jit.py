@@ -160,6 +160,9 @@ print(json.dumps([hits, misses, len(jit.cache_entries()), float(AL.sum())]))
     second = json.loads(package.python(code))
     assert second == [[1, 1], [0, 0], *first[2:]]
     assert package.files() == files
+    package.edit(*SLOPE)
+    edited = json.loads(package.python(code))
+    assert edited[:2] == [[0, 0], [1, 1]] and edited[3] != first[3]
 
 
 @slow

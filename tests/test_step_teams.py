@@ -31,6 +31,7 @@ from step_cases import (
     cut_batches,
     exact_gradients,
     flat_layouts,
+    in_chunks,
     planned,
 )
 
@@ -132,8 +133,7 @@ def test_both_sides_of_every_threshold_compute_the_same_bits(sides, dtype, monke
 @each_dtype
 @pytest.mark.parametrize("sides", IN_CHUNKS)
 def test_both_sides_compute_the_same_bits_in_chunks(sides, dtype, monkeypatch):
-    chunks = {"CHUNKS_OF_PANELS": {3: 3}, "FEW_PANELS_CHUNK_BYTES": 2**60}
-    planned(monkeypatch, {**WIDE, **chunks})
+    planned(monkeypatch, {**WIDE, **in_chunks({3: 3})})
     usual = trained(WIDE_NET, dtype, WIDE_BATCH)
     planned(monkeypatch, THRESHOLDS[sides])
     with fenced() as allocate:
@@ -256,7 +256,7 @@ def test_chunks_compute_the_same_numbers(option, dtype, monkeypatch):
     X, Y = CUT_NET.examples(batch, dtype)
     usual = Training(CUT_NET, dtype, batch, optimizer="sgd", **OPTIONS[option])
     _, expected = usual.run(X, Y, starts=(0, 0))
-    planned(monkeypatch, {"CHUNKS_OF_PANELS": {2: 2}})
+    planned(monkeypatch, in_chunks({2: 2}))
     chunked = Training(CUT_NET, dtype, batch, optimizer="sgd", **OPTIONS[option])
     _, costs = chunked.run(X, Y, starts=(0, 0))
     assert chunked.plan.shape[tables.CHUNKS] == 2 and not usual.plan.shape[tables.CHUNKS]

@@ -50,7 +50,7 @@ from .team import (
     wait,
 )
 from .updates import COEFFICIENTS
-from .weights import add_chunk_gradient, pack_weights, update_weights
+from .weights import add_chunk_gradient, pack_weights, sum_squares, update_weights
 
 # Units of the first layer that one member computes together, where its units are shared out: whole
 # vectors, so that they can be transposed.
@@ -152,9 +152,7 @@ def _beyond(shape, start):
 def _add_squares(counters, team, goal, block_squares, squares, step):
     """squares[step] = sum of the squares of all weights, which the blocks have left."""
     out_of_line()
-    total = 0.0
-    for i in range(block_squares.shape[1]):
-        total += block_squares[1, i]
+    total = sum_squares(block_squares, 1)
     # Whoever finishes the first piece of the next step has been here before.
     if not overtaken(counters, team, goal + 1):
         squares[step] = total

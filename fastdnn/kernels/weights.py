@@ -285,6 +285,15 @@ def _claim_block(counters, phase, member, team, first_layer, count):
     return block
 
 
+@routine
+def sum_squares(block_squares, row):
+    """What all blocks have left in a row, in their order: the same bits whoever adds it up."""
+    total = 0.0
+    for i in range(block_squares.shape[1]):
+        total += block_squares[row, i]
+    return total
+
+
 @stage
 def update_weights(
     member, counters, team, goal, phase, work, parameters, state, shape, layers, blocks,
@@ -301,11 +310,8 @@ def update_weights(
     for passing in range(2 if shape[CLIP] else 1):
         collected = passing == 1
         if collected:
-            total = 0.0
-            for i in range(count):
-                total += block_squares[0, i]
             # PyTorch's clip_grad_norm_: the 1e-6 keeps a zero gradient from dividing by zero.
-            factor = min(1.0, clip_norm / (math.sqrt(total) + 1e-6))
+            factor = min(1.0, clip_norm / (math.sqrt(sum_squares(block_squares, 0)) + 1e-6))
         i = _claim_block(counters, phase + passing, member, team, first_layer, count)
         while i >= 0:
             finite, squares = _weights_block(

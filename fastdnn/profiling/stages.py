@@ -44,9 +44,7 @@ class Stage:
 
 def stages_of(net: DNN, X: ArrayLike, Y: ArrayLike) -> tuple[int, list[Stage]]:
     """The number of examples, and the stages of one step on them."""
-    examples = np.ascontiguousarray(
-        checks.finite("X", checks.columns("X", X, net.layer_dims[0], dtype=net.dtype))
-    )
+    examples = np.ascontiguousarray(checks.columns("X", X, net.layer_dims[0], dtype=net.dtype))
     m = examples.shape[1]
     targets = checks.labels(Y, net.layer_dims[-1], m, net.loss, net.dtype)
     step = _Step(net, examples, np.ascontiguousarray(targets))
