@@ -128,23 +128,23 @@ class TestCallbacksAndHistory:
         net = tanh_network()
         X, Y = problem(net)
         net.fit(X, Y, epochs=40, batch_size=batch_size)
-        assert max(durations) == pytest.approx(0.1, rel=0.11)
+        assert 0.1 < max(durations) < 0.21
         assert sum(durations) == pytest.approx(0.4 * (1 if batch_size is None else X.shape[1]))
 
     def test_calls_get_shorter_as_soon_as_steps_get_slower(self, monkeypatch):
         """Another process starts: what took 0.1 ms a step takes 10 ms."""
-        durations = self.steps_by_a_clock(monkeypatch, lambda step: 1e-4 if step < 2000 else 1e-2)
+        durations = self.steps_by_a_clock(monkeypatch, lambda step: 1e-4 if step < 4000 else 1e-2)
         net = fastdnn.DNN([1, 1])
-        net.fit([[0.0]], [0], epochs=5000)
-        slow = [duration for duration in durations if duration > 0.2]
-        assert durations[1] < 0.2
+        net.fit([[0.0]], [0], epochs=10_000)
+        slow = [duration for duration in durations if duration > 0.4]
+        assert durations[1] < 0.4
         assert len(slow) <= 2, f"calls of {[round(s, 1) for s in slow]} seconds"
 
     @pytest.mark.parametrize("batch_size", [None, 2])
     @each_dtype
     def test_results_do_not_depend_on_the_clock(self, batch_size, dtype, monkeypatch):
         results = []
-        for seconds in (1e-6, 0.02, 0.05):
+        for seconds in (1e-6, 0.04, 0.1):
             with monkeypatch.context() as patch:
                 durations = self.steps_by_a_clock(patch, lambda step, s=seconds: s)
                 net = tanh_network(dtype)
