@@ -44,6 +44,18 @@ class DivergenceError(FloatingPointError):
     """The cost, or a parameter, would no longer be a finite number."""
 
 
+def uninterrupted(note: Callable[[], None]) -> None:
+    """Take note of something as a whole: Ctrl-C in the middle of it comes when all is noted.
+
+    ``note`` may run twice, and leaves the same when it does.
+    """
+    try:
+        note()
+    except KeyboardInterrupt:
+        note()
+        raise
+
+
 @dataclass
 class Validation:
     """Held-out examples, and how to score the network on them."""
@@ -93,15 +105,18 @@ class Training:
     def run(self) -> History:
         """Train; the parameters are those of the last completed step, or the best ones."""
         started = time.perf_counter()
-        self.engine.compile(self.batch_size, steps=self._steps_an_epoch, n_threads=self.n_threads)
-        self.history.compile_seconds = time.perf_counter() - started
-        if self.validation is not None:
-            self.best = Best(self.engine)
-        saver = Saver(self.checkpoint) if self.checkpoint is not None else None
-        if saver is not None:
-            saver.restore(self)
-        progress = Progress(self.epochs, self.history) if self.verbose else None
+        progress = None
         try:
+            self.engine.compile(
+                self.batch_size, steps=self._steps_an_epoch, n_threads=self.n_threads
+            )
+            self.history.compile_seconds = time.perf_counter() - started
+            if self.validation is not None:
+                self.best = Best(self.engine)
+            saver = Saver(self.checkpoint) if self.checkpoint is not None else None
+            if saver is not None:
+                saver.restore(self)
+            progress = Progress(self.epochs, self.history) if self.verbose else None
             while self.history.epochs < self.epochs and not self.history.stopped_early:
                 self._epochs()
                 self._after_epoch()
@@ -173,7 +188,8 @@ class Training:
         else:
             blocks = self.examples.epoch(self.shuffler)
             totals, squares = zip(*(self._batches(block, rate) for block in blocks), strict=True)
-            self._note_epochs([sum(totals) / self.examples.columns], squares[-1:], rate)
+            cost = sum(totals) / self.examples.columns
+            uninterrupted(lambda: self._note_epochs(epoch, [cost], squares[-1:], rate))
         if self.validation is None:
             self.rate.observe(self.history.cost[-1])
 
@@ -245,54 +261,62 @@ class Training:
         are squared only at the end of an epoch, and only where they are penalised.
         """
         count, state = len(starts), self.state
+        step, epoch = state.step, self.history.epochs
         coefficients = self._coefficients(count, rate)
         costs, squares = np.full((2, count), np.nan)
+
+        def note(done: int) -> None:
+            state.step = step + done
+            if an_epoch is not None:
+                self._note_whole_epochs(epoch, done, costs, squares, rate, an_epoch)
+
         began = time.perf_counter()
         try:
             done, _ = self.engine.steps(
                 block.X, block.Y, starts, coefficients, self.optimizer.code, state.values,
                 self.batch_size, order=block.order, weights=block.weights,
-                regularisation=self.regularisation, first_step=state.step,
+                regularisation=self.regularisation, first_step=step,
                 n_threads=self.n_threads, costs=costs,
                 squares=squares if self.optimizer.l2 else None,
                 holder=self._holder if self._whole and not self.callbacks else None,
             )  # fmt: skip
-        except KeyboardInterrupt:  # it comes when the call is over, and its steps are done
-            self._note(int(np.isfinite(costs).sum()), costs, squares, rate, an_epoch)
+            # The pace of this very call: steps that got slower must shorten the next call at once.
+            self._seconds_per_step = (time.perf_counter() - began) / count
+            note(done)
+        except KeyboardInterrupt:  # it comes when the call is over: its steps are done
+            note(int(np.isfinite(costs).sum()))
             raise
-        # The pace of this very call: steps that got slower must shorten the next call at once.
-        self._seconds_per_step = (time.perf_counter() - began) / count
-        self._note(done, costs, squares, rate, an_epoch)
         if done < count:
             raise DivergenceError(self._divergence(rate, costs[done]))
         return costs, squares
 
-    def _note(
+    def _note_whole_epochs(
         self,
+        first: int,
         done: int,
         costs: NDArray[np.float64],
         squares: NDArray[np.float64],
         rate: float,
-        an_epoch: int | None,
+        an_epoch: int,
     ) -> None:
-        """So many steps are done; every ``an_epoch`` of them are an epoch."""
-        self.state.step += done
-        if an_epoch is not None:
-            whole = done // an_epoch * an_epoch
-            costs = costs[:whole].reshape(-1, an_epoch)
-            if an_epoch > 1:
-                # One by one, as `_batches` adds them up.
-                m = self.examples.columns
-                costs = np.add.accumulate(costs * self._sizes(m), axis=1) / m
-            squares = squares[:whole].reshape(-1, an_epoch)
-            self._note_epochs(costs[:, -1].tolist(), squares[:, -1].tolist(), rate)
+        """Epochs from the ``first`` on: every ``an_epoch`` of the steps that are done."""
+        whole = done // an_epoch * an_epoch
+        costs = costs[:whole].reshape(-1, an_epoch)
+        if an_epoch > 1:
+            # One by one, as `_batches` adds them up.
+            m = self.examples.columns
+            costs = np.add.accumulate(costs * self._sizes(m), axis=1) / m
+        squares = squares[:whole].reshape(-1, an_epoch)
+        self._note_epochs(first, costs[:, -1].tolist(), squares[:, -1].tolist(), rate)
 
-    def _note_epochs(self, costs: Sequence[float], squares: Sequence[float], rate: float) -> None:
-        """Epochs are done, each with its cost and its squared weights."""
-        self.history.cost.extend(costs)
-        self.history.learning_rate.extend([rate] * len(costs))
+    def _note_epochs(
+        self, first: int, costs: Sequence[float], squares: Sequence[float], rate: float
+    ) -> None:
+        """Epochs from the ``first`` on are done, each with its cost and its squared weights."""
+        self.history.cost[first:] = costs
+        self.history.learning_rate[first:] = [rate] * len(costs)
         if self.optimizer.l2:
-            self.history.penalty.extend(0.5 * self.optimizer.l2 * square for square in squares)
+            self.history.penalty[first:] = [0.5 * self.optimizer.l2 * square for square in squares]
 
     def _coefficients(self, count: int, rate: float) -> NDArray[Any]:
         """The optimizer's scalars for the next ``count`` steps, computed ahead at a steady rate."""
@@ -318,15 +342,20 @@ class Training:
 
     def _validate(self, best: Best) -> None:
         assert self.validation is not None
+        history, epoch = self.history, self.history.epochs - 1
         cost, metric = self.validation.score()
-        history = self.history
-        history.validation_cost.append(cost)
-        history.validation_metric.append(metric)
+
+        def note() -> None:
+            history.validation_cost[epoch:] = [cost]
+            history.validation_metric[epoch:] = [metric]
+            if cost < best.cost:
+                history.best_epoch = epoch
+                best.keep(cost, self.engine.buffer)
+
+        uninterrupted(note)
         self.rate.observe(cost)
-        if best.offer(cost):
-            history.best_epoch = history.epochs - 1
         patience = self.validation.patience
-        if patience is not None and history.epochs - 1 - (history.best_epoch or 0) >= patience:
+        if patience is not None and epoch - (history.best_epoch or 0) >= patience:
             history.stopped_early = True
 
 
@@ -336,20 +365,17 @@ class Best:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.cost = math.inf
-        self.kept = False
         self.buffer = np.empty_like(engine.buffer)
 
-    def offer(self, cost: float) -> bool:
-        """Keep the present parameters if ``cost`` is the lowest."""
-        if not cost < self.cost:
-            return False
-        self.keep(cost, self.engine.buffer)
-        return True
+    @property
+    def kept(self) -> bool:
+        """Whether there are any."""
+        return self.cost < math.inf
 
     def keep(self, cost: float, parameters: NDArray[Any]) -> None:
         """Keep ``parameters``, whose validation cost is ``cost``."""
-        self.cost, self.kept = cost, True
         self.buffer[:] = parameters
+        self.cost = cost
 
     def restore(self) -> None:
         """Put the best parameters back in place."""

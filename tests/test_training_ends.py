@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from network_cases import (
 )
 
 import fastdnn
-from fastdnn import DivergenceError
+from fastdnn import DivergenceError, training
 from fastdnn.optimizers import OPTIMIZERS
 
 pytestmark = [pytest.mark.kernels, pytest.mark.front]
@@ -306,3 +307,72 @@ class TestDivergence:
             with pytest.raises(DivergenceError, match=r"at learning_rate 1e\+38"):
                 net.train_step([[4.0]], [[8.0]], learning_rate=1e38)
         assert np.isfinite(buffer_of(net)).all()
+
+
+class TestCtrlC:
+    """It can come at any line of `fit`'s own loop: what is told is what was done."""
+
+    RATE = 0.01  # b = 2 - 2 * 0.99^t after t steps
+
+    def interrupt(self, line: int, **settings: Any) -> fastdnn.DNN | None:
+        """A network whose training was interrupted at its ``line``-th line; None if it ended."""
+        net, X, Y, _ = passing_by()
+        before, left = sys.gettrace(), line
+
+        def trace(frame, event, argument):
+            nonlocal left
+            if frame.f_code.co_filename != training.__file__:
+                return None
+            left -= event == "line"
+            if left == 0:
+                sys.settrace(before)
+                raise KeyboardInterrupt
+            return trace
+
+        sys.settrace(trace)
+        try:
+            net.fit(X, Y, epochs=200, learning_rate=self.RATE, **settings)
+        except KeyboardInterrupt:
+            return net
+        finally:
+            sys.settrace(before)
+        return None
+
+    @pytest.mark.needs_jit  # or coverage.py would lose its place
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {},
+            {"weight_decay": 0.1},
+            {"batch_size": 1},
+            {"batch_size": 1, "callbacks": [lambda history: None]},
+            {"validation_data": ([[0.0]], [[1.0]])},
+        ],
+        ids=["full", "penalty", "batches", "epochs", "validation"],
+    )
+    def test_at_any_line(self, settings, monkeypatch):
+        monkeypatch.setattr(training, "CALL_SECONDS", 1e-4)
+        interrupted = 0
+        for line in range(1, 500):
+            net = self.interrupt(line, **settings)
+            if net is None:
+                break
+            history = net.history
+            if history is None:  # it had not begun
+                continue
+            interrupted += history.interrupted
+            assert len(history.learning_rate) == history.epochs
+            assert len(history.penalty) == ("weight_decay" in settings) * history.epochs
+            if history.validation_cost:
+                best = min(history.validation_cost)
+                assert net.evaluate(*settings["validation_data"])["cost"] == best
+                assert history.validation_cost[history.best_epoch] == best
+            else:
+                left = 1 - net.parameters["b1"].item() / 2
+                steps = round(math.log(left) / math.log(1 - self.RATE))
+                if "batch_size" in settings:  # and the epoch's cost may not be summed up yet
+                    steps -= 2 * history.epochs
+                    assert steps in (0, 1, 2)
+                else:
+                    assert history.epochs == steps
+        assert interrupted > 100
