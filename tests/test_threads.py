@@ -332,6 +332,7 @@ def test_python_threads(scenario, layer):
 
 # --- Ctrl-C ---------------------------------------------------------------------------------------
 
+
 def interrupted(kind: str, n_threads: int) -> None:
     """Train for hours, until the test presses Ctrl-C; then see what is left."""
     faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
