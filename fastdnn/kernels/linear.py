@@ -11,14 +11,17 @@ from .dropout import drop_run
 from .jit import routine, stage
 from .microkernels import ADD, multiply_tile, tile_height
 from .simd import at, out_of_line
+from .target import TARGET
 
 # What to do with a finished tile.
 PLAIN, ACTIVATE, BACKWARD = range(3)
 
 # Length of a run of k: a panel of the right operand, K_BLOCK rows of the widest tile, takes 32 KiB
-# with 64-byte vectors and stays in the first-level cache while tile after tile of the left one
-# passes by. Rounding errors grow with K_BLOCK + k / K_BLOCK instead of with k.
-K_BLOCK = 128
+# with 64-byte vectors, 16 with 32-byte ones, and stays in the first-level cache while tile after
+# tile of the left one passes by. Narrow tiles are sooner done, and each comes with its own lines of
+# ``out``: 256 instead of 128 makes them 1.13 (float32) to 1.25 times as fast. Rounding errors grow
+# with K_BLOCK + k / K_BLOCK instead of with k.
+K_BLOCK = min(256, 32 * 1024 // TARGET.panel_bytes)
 
 # Rows of the left operand, as they lie, that go through all of k before the next ones: each may be
 # on a page of memory of its own, of which the processor remembers some dozens.

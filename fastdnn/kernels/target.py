@@ -34,6 +34,19 @@ class Target:
         """Vectors in a row of the micro-kernel's widest tile."""
         return 4 if self.vector_registers == 32 else 2
 
+    @property
+    def panel_bytes(self) -> int:
+        """Bytes in a row of that tile, and of the panel of the right operand under it."""
+        return self.tile_vectors * self.vector_bytes
+
+    @property
+    def second_level_bytes(self) -> int:
+        """Second-level cache that a core can be expected to have: by the width of its vectors.
+
+        1 to 2 MiB where they have 64 bytes (since Skylake-SP and Zen 4), else 512 KiB as in Zen.
+        """
+        return 1024 * 1024 if self.vector_bytes == 64 else 512 * 1024
+
     def tile_rows(self, vectors: int) -> int:
         """Most rows of a tile that is so many vectors wide.
 

@@ -65,6 +65,9 @@ from .tables import (
 from .team import FAILURES, FIRST_BLOCKS, OTHER_BLOCKS, PACKING, claim, finish, wait
 from .updates import GRADIENT, sum_of_squares, update_rows
 
+# Examples whose products are added up in registers, and errors in the dtype: a run of k.
+EXAMPLES_TOGETHER = 128
+
 # Rows of weights up to this length are updated together, after moving their gradients together.
 CLOSE_RANKS = 16
 
@@ -74,7 +77,7 @@ def _bias_gradient(out, error, error_panel, rows, panels, width, scale, adds):
     """out[i] = scale * sum over ``panels`` panels of dZ[i] (+ out[i]); runs add up in float64."""
     out_of_line()
     lane = lanes(out)
-    run = max(1, K_BLOCK // width)
+    run = max(1, EXAMPLES_TOGETHER // width)
     for i in range(rows):
         total = 0.0
         for first in range(0, panels, run):
@@ -123,7 +126,7 @@ def _panel_products(
     error = pointer(work, layers[layer, ERROR])
     lane = lanes(error)
     columns = layers[layer, N_IN] + layers[layer, ONES]
-    run = max(1, K_BLOCK // width)
+    run = max(1, EXAMPLES_TOGETHER // width)
     # Whole panels in runs, then the examples of a last one that is not full: the columns beyond
     # them have dZ = 0, but 0 times an overflow that no example has would be NaN.
     full, rest = examples // width, examples % width
