@@ -30,6 +30,10 @@ PACK_TRANSPOSED_EXAMPLES = 256
 GROUP_PANELS = 1024 // TARGET.panel_bytes
 GROUP_BYTES = 1024 * 1024
 
+# In a forward pass alone they are not one but so many, because they are also packed together, and
+# rows of a large X are on pages of their own (4 % slower with 16 than with 4 of 64 bytes).
+FORWARD_PANELS = 4
+
 # Where they do not fit, and the largest layer has units to share out, layers are computed in tasks
 # of so many units for a group of panels, or of fewer until a layer has enough of them to share out
 # evenly: whole vectors and whole tiles.
@@ -273,7 +277,8 @@ def plan_forward(
     vectors = _panel_vectors(examples, lanes, macs, PANELS_WANTED)
     width = vectors * lanes
     panels = -(-examples // width)
-    group = max(1, min(GROUP_PANELS, panels // PANELS_WANTED))
+    few = layout.size * dtype.itemsize <= GROUP_BYTES
+    group = max(1, min(FORWARD_PANELS if few else GROUP_PANELS, panels // PANELS_WANTED))
     places = _Places(dtype)
     shape = np.zeros(tables.SHAPE_FIELDS, np.int64)
     layers = np.full((len(pairs), tables.LAYER_FIELDS), -1, np.int64)
