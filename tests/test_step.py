@@ -15,12 +15,13 @@ from kernel_cases import (
 )
 from step_cases import DEEP, OPTIMIZERS, SMALL, Net, Training, exact_gradients, flat_layouts
 
-from fastdnn import reference
+from fastdnn import reference, workspace
 from fastdnn.kernels import tables
 from fastdnn.kernels.linear import K_BLOCK
 from fastdnn.kernels.microkernels import TILE_VECTORS, TILE_WIDTHS
 from fastdnn.kernels.target import TARGET
 from fastdnn.kernels.vectors import lane_count
+from fastdnn.kernels.weights import EXAMPLES_TOGETHER
 
 pytestmark = pytest.mark.kernels
 
@@ -106,11 +107,21 @@ def test_gradients_of_any_batch(dtype):
 
 
 @each_dtype
-@pytest.mark.parametrize("batch", [K_BLOCK - 1, K_BLOCK, K_BLOCK + 1, 1000])
+@pytest.mark.parametrize("batch", [*edges(EXAMPLES_TOGETHER), 2 * EXAMPLES_TOGETHER + 1, 1000])
 def test_gradients_of_many_examples(batch, dtype):
     """The sum over examples is cut into runs, panels and groups of panels."""
     with fenced() as allocate:
         checked_gradients(DEEP, dtype, batch, allocate)
+
+
+@each_dtype
+def test_what_is_read_again_stays_in_the_caches(dtype):
+    """A panel's run of k in the first level, a block's gradient and errors in half the second."""
+    size = np.dtype(dtype).itemsize
+    assert K_BLOCK * TARGET.panel_bytes <= 32 * 1024
+    for rows, panels in workspace._BLOCKS:
+        assert rows * panels * TARGET.panel_bytes <= TARGET.second_level_bytes // 2
+        assert rows * EXAMPLES_TOGETHER * size <= TARGET.second_level_bytes // 2
 
 
 @each_dtype
