@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from . import dispatch
 from .kernels import inference, step, tables, updates
 from .kernels.dropout import keep_threshold
+from .layout import ParameterLayout
 from .memory import aligned, aligned_zeros, writable
 from .regularisation import PLAIN, Regularisation
-from .workspace import ParameterLayout, Plan, plan_forward, plan_step
+from .workspace import Plan, plan_forward, plan_step
 
 # Workspaces kept for the next call: a training step, and forward passes over two sets of examples.
 _WORKSPACES_KEPT = 3

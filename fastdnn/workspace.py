@@ -1,4 +1,4 @@
-"""Where everything of a network lies: the parameters' buffer, and the plan of a training step.
+"""The plan of a training step or a forward pass: what is cut how, and where it lies in memory.
 
 A plan is a function of shapes alone (layers, batch, dtype), never of the number of threads: how
 work is cut decides the order of additions, and results must not depend on the machine's load.
@@ -7,7 +7,7 @@ work is cut decides the order of additions, and results must not depend on the m
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from .kernels.microkernels import TILE_ROWS, TILE_VECTORS, TILE_WIDTHS, tile_add
 from .kernels.step import UNITS_TOGETHER
 from .kernels.target import TARGET
 from .kernels.vectors import lane_count
+from .layout import ParameterLayout
 from .memory import aligned, aligned_zeros
 
 # Weights of a layer are packed for every step where a tile's rows would fall into one another's
@@ -74,38 +75,6 @@ BLOCK_TILES = (64, 32, 16, 8, 4, 2, 1)
 BLOCK_PANELS = (8, 4, 2, 1)
 BLOCKS_WANTED = 48
 BLOCK_MULTIPLY_ADDS = 100_000
-
-
-@dataclass(frozen=True)
-class ParameterLayout:
-    """Offsets of W1, b1, W2, b2, ... in the flat buffer of parameters, each on a cache line."""
-
-    layer_dims: tuple[int, ...]
-    dtype: np.dtype
-    weights: tuple[int, ...] = field(init=False)
-    biases: tuple[int, ...] = field(init=False)
-    size: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        weights, biases, place = [], [], 0
-        for n_in, n_out in zip(self.layer_dims, self.layer_dims[1:], strict=False):
-            weights.append(place)
-            place += aligned(n_in * n_out, self.dtype)
-            biases.append(place)
-            place += aligned(n_out, self.dtype)
-        object.__setattr__(self, "weights", tuple(weights))
-        object.__setattr__(self, "biases", tuple(biases))
-        object.__setattr__(self, "size", place)
-
-    def views(self, buffer: np.ndarray) -> dict[str, np.ndarray]:
-        """W1 (n1, n0), b1 (n1, 1), ... as views into ``buffer``."""
-        named = {}
-        pairs = zip(self.layer_dims, self.layer_dims[1:], strict=False)
-        for layer, (n_in, n_out) in enumerate(pairs):
-            w, b = self.weights[layer], self.biases[layer]
-            named[f"W{layer + 1}"] = buffer[w : w + n_out * n_in].reshape(n_out, n_in)
-            named[f"b{layer + 1}"] = buffer[b : b + n_out].reshape(n_out, 1)
-        return named
 
 
 class _Places:

@@ -21,6 +21,7 @@ from fastdnn.kernels.losses import LOSSES
 from fastdnn.kernels.step import UNITS_TOGETHER
 from fastdnn.kernels.team import RESULT, new_counters
 from fastdnn.kernels.vectors import lane_count
+from fastdnn.layout import ParameterLayout
 
 GAP = 128  # elements between regions of work
 MEMBERS = 4  # the largest team in tests
@@ -119,7 +120,7 @@ class Training:
     ) -> None:
         self.net, self.dtype, self.batch = net, np.dtype(dtype), batch
         self.allocate, self.hyper, self.clip_norm = allocate, hyper, clip_norm
-        self.layout = workspace.ParameterLayout(net.dims, self.dtype)
+        self.layout = ParameterLayout(net.dims, self.dtype)
         names = [net.hidden] * (len(net.dims) - 2) + [net.output]
         self.plan = workspace.plan_step(
             self.layout, tuple(ACTIVATIONS[name].code for name in names), LOSSES[net.loss_name],

@@ -15,6 +15,7 @@ from fastdnn import reference, workspace
 from fastdnn.kernels import tables
 from fastdnn.kernels.linear import K_BLOCK, ROWS_TOGETHER
 from fastdnn.kernels.vectors import lane_count
+from fastdnn.layout import ParameterLayout
 
 pytestmark = pytest.mark.front
 
@@ -41,7 +42,7 @@ def test_packed_and_unpacked_weights_give_the_same_bits(m, dtype, monkeypatch):
 @pytest.mark.parametrize(("thresholds", "packs"), [(ALWAYS, True), (NEVER, False)])
 def test_the_thresholds_change_the_plan(thresholds, packs, monkeypatch):
     planned(monkeypatch, thresholds)
-    layout = workspace.ParameterLayout(DIMS, np.dtype("float32"))
+    layout = ParameterLayout(DIMS, np.dtype("float32"))
     plan = workspace.plan_forward(layout, (1, 1, 5), 300, 1)
     assert plan.shape[tables.PACKS] == packs
 

@@ -10,6 +10,7 @@ from step_cases import Net, Training, exact_gradients, flat_layouts, planned
 from fastdnn import workspace
 from fastdnn.kernels import tables
 from fastdnn.kernels.dropout import keep_threshold
+from fastdnn.layout import ParameterLayout
 
 pytestmark = pytest.mark.kernels
 
@@ -154,7 +155,7 @@ class TestThePlan:
         monkeypatch.undo()
 
     def slabs(self, dims, examples, dtype):
-        layout = workspace.ParameterLayout(dims, np.dtype(dtype))
+        layout = ParameterLayout(dims, np.dtype(dtype))
         plan = workspace.plan_step(layout, (1,) * (len(dims) - 2) + (3,), 0, examples, 4)
         if plan.shape[tables.SLABS] < 0:
             return 0

@@ -40,6 +40,7 @@ from fastdnn.kernels import tables
 from fastdnn.kernels.dropout import keep_threshold
 from fastdnn.kernels.microkernels import TILE_VECTORS
 from fastdnn.kernels.vectors import lane_count
+from fastdnn.layout import ParameterLayout
 
 pytestmark = pytest.mark.kernels
 
@@ -146,7 +147,7 @@ def test_both_sides_compute_the_same_bits_in_chunks(sides, dtype, monkeypatch):
 def test_the_thresholds_change_the_plan(dtype, monkeypatch):
     """Each override above forces what its name says."""
     planned(monkeypatch, WIDE)
-    layout = workspace.ParameterLayout(WIDE_NET.dims, np.dtype(dtype))
+    layout = ParameterLayout(WIDE_NET.dims, np.dtype(dtype))
     plans = {}
     for sides, overrides in THRESHOLDS.items():
         with monkeypatch.context() as patch:
@@ -271,7 +272,7 @@ def test_what_is_added_up_in_chunks(dtype, monkeypatch):
     planned(monkeypatch, {"NARROW_MULTIPLY_ADDS": 2**60})  # panels are as wide as they can be
 
     def chunks(n_x, panels):
-        layout = workspace.ParameterLayout((n_x, 64), np.dtype(dtype))
+        layout = ParameterLayout((n_x, 64), np.dtype(dtype))
         examples = panels * TILE_VECTORS * lane_count(dtype)
         return int(workspace.plan_step(layout, (0,), 0, examples, 1).shape[tables.CHUNKS])
 

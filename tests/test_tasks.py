@@ -11,6 +11,7 @@ from fastdnn.kernels import tables
 from fastdnn.kernels.microkernels import TILE_ROWS, TILE_VECTORS, tile_height
 from fastdnn.kernels.tables import BACKWARD, FORWARD, OUTPUTS
 from fastdnn.kernels.vectors import lane_count
+from fastdnn.layout import ParameterLayout
 
 pytestmark = pytest.mark.kernels
 
@@ -23,7 +24,7 @@ NETS = {
 
 
 def plan(dims, examples, dtype):
-    layout = workspace.ParameterLayout(dims, np.dtype(dtype))
+    layout = ParameterLayout(dims, np.dtype(dtype))
     codes = (1,) * (len(dims) - 2) + (5,)
     return workspace.plan_step(layout, codes, 1, examples, 2)
 
