@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 
 import numba
 import numpy as np
@@ -268,7 +268,7 @@ def test_chunks_compute_the_same_numbers(option, dtype, monkeypatch):
 
 @each_dtype
 def test_what_is_added_up_in_chunks(dtype, monkeypatch):
-    """Few weights and many panels, or fewer of both."""
+    """Few weights and many panels, or fewer of both: on both sides of every rule."""
     planned(monkeypatch, {"NARROW_MULTIPLY_ADDS": 2**60})  # panels are as wide as they can be
 
     def chunks(n_x, panels):
@@ -276,10 +276,14 @@ def test_what_is_added_up_in_chunks(dtype, monkeypatch):
         examples = panels * TILE_VECTORS * lane_count(dtype)
         return int(workspace.plan_step(layout, (0,), 0, examples, 1).shape[tables.CHUNKS])
 
-    few, many = (size // 64 // np.dtype(dtype).itemsize for size in (80 * 1024, 512 * 1024))
-    assert [chunks(few - 1, panels) for panels in (3, 4, 15, 16, 63, 64)] == [0, 4, 4, 8, 8, 16]
-    assert [chunks(few, panels) for panels in (15, 16, 64)] == [0, 8, 16]  # the biases are too much
-    assert [chunks(many, panels) for panels in (15, 16, 64)] == [0, 0, 0]
+    rules = [*workspace.CHUNKS_OF_PANELS.items(), (0, (0, 0))]
+    few = min(most_bytes for _, (_, most_bytes) in rules[:-1]) // 64 // np.dtype(dtype).itemsize
+    for (panels, (count, most_bytes)), (_, fewer) in pairwise(rules):
+        many = most_bytes // 64 // np.dtype(dtype).itemsize
+        assert chunks(few - 1, panels) == chunks(many - 1, panels) == count
+        assert chunks(many, panels) == 0  # the biases are too much
+        assert chunks(few - 1, panels - 1) == fewer[0]
+        assert chunks(many - 1, panels - 1) == (fewer[0] if most_bytes <= fewer[1] else 0)
 
 
 @each_dtype
