@@ -182,7 +182,7 @@ def plan_step(
     elif by_layers:
         group = min(GROUP_PANELS, panels)
     else:
-        group = _group(panels, weight_bytes)
+        group = _group(panels, weight_bytes, 1)
     # Panels of hidden layers: all of them, or a group for each member.
     slots = members * group if chunks else panels
     largest = slots * _padded(max(dims[1:]), lanes) * width
@@ -252,8 +252,7 @@ def plan_forward(
     vectors = _panel_vectors(examples, lanes, macs, PANELS_WANTED)
     width = vectors * lanes
     panels = -(-examples // width)
-    few = layout.size * dtype.itemsize <= GROUP_BYTES
-    group = max(1, min(FORWARD_PANELS if few else GROUP_PANELS, panels // PANELS_WANTED))
+    group = _group(panels, layout.size * dtype.itemsize, FORWARD_PANELS)
     places = _Places(dtype)
     shape = np.zeros(tables.SHAPE_FIELDS, np.int64)
     layers = np.full((len(pairs), tables.LAYER_FIELDS), -1, np.int64)
@@ -285,11 +284,13 @@ def plan_forward(
     return Plan(shape, layers, no_blocks, _NO_TASKS, places.size, macs)
 
 
-def _group(panels: int, weight_bytes: int) -> int:
-    """Panels that pass a layer together: see GROUP_PANELS; not so many that a team has too few."""
-    if weight_bytes <= GROUP_BYTES:
-        return 1
-    return max(1, min(GROUP_PANELS, panels // PANELS_WANTED))
+def _group(panels: int, weight_bytes: int, few: int) -> int:
+    """Panels that pass a layer together, not so many that a team has too few: see GROUP_PANELS.
+
+    Where the weights stay in the cache no more than a ``few``.
+    """
+    most = few if weight_bytes <= GROUP_BYTES else GROUP_PANELS
+    return max(1, min(most, panels // PANELS_WANTED))
 
 
 _NO_TASKS = np.zeros((0, tables.TASK_FIELDS), np.int64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise, product
+from itertools import product
 
 import numba
 import numpy as np
@@ -39,6 +39,7 @@ from fastdnn import workspace
 from fastdnn.kernels import tables
 from fastdnn.kernels.dropout import keep_threshold
 from fastdnn.kernels.microkernels import TILE_VECTORS
+from fastdnn.kernels.target import TARGET
 from fastdnn.kernels.vectors import lane_count
 from fastdnn.layout import ParameterLayout
 
@@ -268,7 +269,7 @@ def test_chunks_compute_the_same_numbers(option, dtype, monkeypatch):
 
 @each_dtype
 def test_what_is_added_up_in_chunks(dtype, monkeypatch):
-    """Few weights and many panels, or fewer of both: on both sides of every rule."""
+    """Few weights and many panels, or fewer of both; more panels where they are narrow."""
     planned(monkeypatch, {"NARROW_MULTIPLY_ADDS": 2**60})  # panels are as wide as they can be
 
     def chunks(n_x, panels):
@@ -276,14 +277,19 @@ def test_what_is_added_up_in_chunks(dtype, monkeypatch):
         examples = panels * TILE_VECTORS * lane_count(dtype)
         return int(workspace.plan_step(layout, (0,), 0, examples, 1).shape[tables.CHUNKS])
 
-    rules = [*workspace.CHUNKS_OF_PANELS.items(), (0, (0, 0))]
-    few = min(most_bytes for _, (_, most_bytes) in rules[:-1]) // 64 // np.dtype(dtype).itemsize
-    for (panels, (count, most_bytes)), (_, fewer) in pairwise(rules):
-        many = most_bytes // 64 // np.dtype(dtype).itemsize
-        assert chunks(few - 1, panels) == chunks(many - 1, panels) == count
-        assert chunks(many, panels) == 0  # the biases are too much
-        assert chunks(few - 1, panels - 1) == fewer[0]
-        assert chunks(many - 1, panels - 1) == (fewer[0] if most_bytes <= fewer[1] else 0)
+    few, some, many = (kib * 1024 // 64 // np.dtype(dtype).itemsize for kib in (80, 256, 512))
+    if TARGET.panel_bytes == 256:
+        assert [chunks(few - 1, panels) for panels in (3, 4, 15, 16, 63, 64)] == [0, 4, 4, 8, 8, 16]
+        assert [chunks(few, panels) for panels in (15, 16, 64)] == [0, 8, 16]  # with the biases
+        assert [chunks(many - 1, panels) for panels in (15, 16, 64)] == [0, 8, 16]
+        assert [chunks(many, panels) for panels in (15, 16, 64)] == [0, 0, 0]
+    else:
+        assert [chunks(few - 1, panels) for panels in (3, 4, 63, 64, 256)] == [0, 4, 4, 16, 16]
+        assert [chunks(few, panels) for panels in (63, 64, 256)] == [0, 16, 16]  # with the biases
+        assert [chunks(some - 1, panels) for panels in (63, 64, 255)] == [0, 16, 16]
+        assert [chunks(some, panels) for panels in (63, 64, 255, 256)] == [0, 0, 0, 16]
+        assert [chunks(many - 1, panels) for panels in (64, 255, 256)] == [0, 0, 16]
+        assert [chunks(many, panels) for panels in (64, 255, 256)] == [0, 0, 0]
 
 
 @each_dtype
