@@ -12,7 +12,8 @@ Callback = Callable[[History], object]
 class Watcher:
     """A callback that need not be called as soon as an epoch is over: a class to derive from.
 
-    Epochs that nobody waits for are trained in one compiled call.
+    Epochs that nobody waits for are trained in one compiled call. It only looks: what it changed in
+    the parameters might not last.
     """
 
     def may_wait(self) -> float:

@@ -258,6 +258,25 @@ class Engine:
             space.holder = holder
         return done, costs
 
+    def hold(
+        self,
+        X: Matrix,
+        Y: Matrix,
+        units: NDArray[Any],
+        *,
+        holder: object,
+        weights: NDArray[Any] | None = None,
+        n_threads: int | None = None,
+    ) -> None:
+        """Pack X and Y for a ``holder``, whose gradients are those of other inputs ``units``.
+
+        In its `steps` the first layer computes Z from X, and dW1 = dZ units^T / m.
+        """
+        self._measure(X, Y, weights=weights, n_threads=n_threads, holder=holder)
+        members = dispatch.threads(n_threads)
+        space = self._workspace(("step", X.columns, members, weights is not None))
+        space.plan.set_units(space.work, units)
+
     def descend(
         self, X: Matrix, Y: Matrix, rate: float, *, n_threads: int | None = None
     ) -> tuple[bool, float]:
@@ -310,16 +329,22 @@ class Engine:
         n_threads: int | None = None,
     ) -> tuple[float, dict[str, NDArray[Any]]]:
         """Cost over all columns of X, and dW1, db1, ... at the present parameters."""
+        cost, gradient = self._measure(
+            X, Y, weights=weights, regularisation=regularisation, first_step=first_step,
+            n_threads=n_threads,
+        )  # fmt: skip
+        return cost, {f"d{name}": view for name, view in self.views(gradient).items()}
+
+    def _measure(self, X: Matrix, Y: Matrix, **options: Any) -> tuple[float, NDArray[Any]]:
+        """Cost and gradient of one step of all columns, which moves nothing."""
         gradient = self.new_state(1)
         zeros = np.zeros(updates.COEFFICIENTS, self.dtype)
         done, costs = self.steps(
-            X, Y, _FIRST_EXAMPLE, zeros, updates.GRADIENT, gradient, X.columns,
-            weights=weights, regularisation=regularisation, first_step=first_step,
-            n_threads=n_threads,
-        )  # fmt: skip
+            X, Y, _FIRST_EXAMPLE, zeros, updates.GRADIENT, gradient, X.columns, **options
+        )
         if not done:  # the step stops at a cost that is not finite, before any gradient
             gradient[:] = np.nan
-        return float(costs[0]), {f"d{name}": view for name, view in self.views(gradient).items()}
+        return float(costs[0]), gradient
 
     def forward_few(self, X: NDArray[Any]) -> NDArray[Any] | None:
         """AL for a handful of examples (a C-contiguous array of the network's dtype).

@@ -22,9 +22,11 @@ from .callbacks import Callback, Watcher, epochs_until_due
 from .checkpoints import Checkpoint, Saver
 from .engine import Engine
 from .history import History
+from .kernels.updates import SGD
 from .optimizers import Constant, LearningRate, Optimizer, OptimizerState
 from .progress import Progress
 from .regularisation import PLAIN, Regularisation
+from .span import InSpan, in_span
 
 # A compiled call should last about this long; Ctrl-C is served between calls. On a machine that
 # others use, too, each end of a call waits for the team's last thread to get a core: half as long
@@ -98,6 +100,7 @@ class Training:
     best: Best | None = None
     _holder: object = field(default_factory=object)
     _seconds_per_step: float = 0.0
+    _span: InSpan | None = None
     _table: NDArray[Any] = field(default_factory=lambda: np.zeros((0, 0)))
     _table_start: int = 0
     _table_rate: float = math.nan
@@ -107,9 +110,7 @@ class Training:
         started = time.perf_counter()
         progress = None
         try:
-            self.engine.compile(
-                self.batch_size, steps=self._steps_an_epoch, n_threads=self.n_threads
-            )
+            self._prepare()
             self.history.compile_seconds = time.perf_counter() - started
             if self.validation is not None:
                 self.best = Best(self.engine)
@@ -139,6 +140,36 @@ class Training:
             if progress is not None:
                 progress.close()
         return self.history
+
+    def _prepare(self) -> None:
+        """Compile, and look whether the steps are those of a smaller network."""
+        self._span = self._in_span()
+        if self._span is None:
+            self.engine.compile(
+                self.batch_size, steps=self._steps_an_epoch, n_threads=self.n_threads
+            )
+
+    def _in_span(self) -> InSpan | None:
+        """What trains in the span of the examples, where that is the same and faster.
+
+        Callbacks other than watchers may change the parameters, and a training that resumes from a
+        checkpoint would start from others, by their rounding.
+        """
+        moved_by_gradients = (
+            self.optimizer.code == SGD
+            and not self.optimizer.l2
+            and not self.regularisation.dropout
+            and self.regularisation.clip_norm is None
+            and self.checkpoint is None
+            and all(isinstance(callback, Watcher) for callback in self.callbacks)
+        )
+        if not (moved_by_gradients and self._whole) or self._epochs_alone() == 1:
+            return None
+        (block,) = self.examples.epoch(None)
+        return in_span(
+            self.engine, block.X, block.Y, self.epochs,
+            weights=block.weights, n_threads=self.n_threads,
+        )  # fmt: skip
 
     @property
     def _steps_an_epoch(self) -> int:
@@ -265,24 +296,30 @@ class Training:
         coefficients = self._coefficients(count, rate)
         costs, squares = np.full((2, count), np.nan)
 
-        def note(done: int) -> None:
+        def note(done: int) -> int:
+            if self._span is not None and not self._span.write():
+                done = 0
             state.step = step + done
             if an_epoch is not None:
                 self._note_whole_epochs(epoch, done, costs, squares, rate, an_epoch)
+            return done
 
         began = time.perf_counter()
         try:
-            done, _ = self.engine.steps(
-                block.X, block.Y, starts, coefficients, self.optimizer.code, state.values,
-                self.batch_size, order=block.order, weights=block.weights,
-                regularisation=self.regularisation, first_step=step,
-                n_threads=self.n_threads, costs=costs,
-                squares=squares if self.optimizer.l2 else None,
-                holder=self._holder if self._whole and not self.callbacks else None,
-            )  # fmt: skip
+            if self._span is not None:
+                done = self._span.steps(coefficients, costs)
+            else:
+                done, _ = self.engine.steps(
+                    block.X, block.Y, starts, coefficients, self.optimizer.code, state.values,
+                    self.batch_size, order=block.order, weights=block.weights,
+                    regularisation=self.regularisation, first_step=step,
+                    n_threads=self.n_threads, costs=costs,
+                    squares=squares if self.optimizer.l2 else None,
+                    holder=self._holder if self._whole and not self.callbacks else None,
+                )  # fmt: skip
             # The pace of this very call: steps that got slower must shorten the next call at once.
             self._seconds_per_step = (time.perf_counter() - began) / count
-            note(done)
+            done = note(done)
         except KeyboardInterrupt:  # it comes when the call is over: its steps are done
             note(int(np.isfinite(costs).sum()))
             raise
@@ -325,6 +362,8 @@ class Training:
             ahead = count
             if rate == self._table_rate:
                 ahead *= min(CALLS_AHEAD, STEPS_AHEAD // count)
+                left = (self.epochs - self.history.epochs) * self._steps_an_epoch
+                ahead = max(count, min(ahead, left))
             self._table = self.optimizer.coefficients(
                 self.state.step + 1, ahead, rate, self.engine.dtype
             )

@@ -146,6 +146,19 @@ class Plan:
             units.reshape(-1, unit_width)[:, n_in % unit_width] = 1
         return work
 
+    def set_units(self, work: np.ndarray, units: np.ndarray) -> None:
+        """Put other ``units`` (n_in, m) than the input where dW of the first layer reads it.
+
+        Not for slabs, which compute Z from there as well.
+        """
+        row, unit_width = self.layers[0], int(self.shape[tables.UNIT_WIDTH])
+        n_in, m = units.shape
+        for i, first in enumerate(range(0, n_in, unit_width)):
+            place = row[tables.UNITS] + i * row[tables.UNITS_PANEL]
+            panel = work[place : place + row[tables.UNITS_PANEL]].reshape(-1, unit_width)
+            some = units[first : first + unit_width]
+            panel[:m, : len(some)] = some.T  # a row of ones may follow
+
 
 def plan_step(
     layout: ParameterLayout,

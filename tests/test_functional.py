@@ -22,9 +22,9 @@ from kernel_cases import (
     relative_error,
 )
 
-from fastdnn import DivergenceError, reference
+from fastdnn import DivergenceError, calls, products, reference
 from fastdnn import functional as fd
-from fastdnn.functional import arrays, elementwise, products
+from fastdnn.functional import elementwise
 from fastdnn.kernels.activations import ACTIVATIONS
 
 pytestmark = [pytest.mark.kernels, pytest.mark.front]
@@ -177,7 +177,7 @@ def test_bad_input_never_reaches_a_kernel(what, monkeypatch):
     def kernel(*args, **key):
         if what not in ("layers", "accuracy"):  # whose first layers are in order
             raise AssertionError("compiled code was called")
-        return arrays.call(*args, **key)
+        return calls.call(*args, **key)
 
     patch_calls(monkeypatch, "call", kernel)
     function, arguments, _ = BAD[what]
@@ -285,7 +285,7 @@ def test_any_team_gives_the_same_bits(name, team, monkeypatch):
 
 
 class Surrounded:
-    """Stands in for `arrays.call`: kernels work on copies between fences or pages."""
+    """Stands in for `calls.call`: kernels work on copies between fences or pages."""
 
     def __init__(self, allocate):
         self.allocate, self.calls = allocate, 0
@@ -294,7 +294,7 @@ class Surrounded:
         self.calls += 1
         copies = {}  # one for each place in memory: an output may be an input
         given = [self.copied(a, copies) if isinstance(a, np.ndarray) else a for a in args]
-        arrays.call(kernel, team, *given, key=key)
+        calls.call(kernel, team, *given, key=key)
         for a, copied in zip(args, given, strict=True):
             if isinstance(a, np.ndarray):
                 a[...] = copied

@@ -19,15 +19,15 @@ from kernel_cases import (
     relative_error,
 )
 
-from fastdnn import reference
-from fastdnn.functional import products
-from fastdnn.functional.arrays import call, matrix
-from fastdnn.functional.products import activated_product, plan, product
+from fastdnn import products, reference
+from fastdnn.calls import call
 from fastdnn.kernels import gemm
 from fastdnn.kernels import team as teams
 from fastdnn.kernels.activations import ACTIVATIONS
 from fastdnn.kernels.microkernels import TILE_ROWS, TILE_VECTORS
 from fastdnn.kernels.vectors import lane_count
+from fastdnn.memory import matrix
+from fastdnn.products import activated_product, plan, product
 
 pytestmark = pytest.mark.kernels
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from kernel_cases import each_dtype
 
-from fastdnn.functional import products
-from fastdnn.functional.products import plan
+from fastdnn import products
 from fastdnn.kernels import gemm
 from fastdnn.kernels.microkernels import TILE_ROWS
+from fastdnn.products import plan
 
 pytestmark = pytest.mark.kernels
 

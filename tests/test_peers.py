@@ -307,6 +307,15 @@ def test_a_share_of_the_peak_is_the_median_of_the_rounds() -> None:
     assert share_of_peak(case) is None
 
 
+def test_a_share_above_the_peak_is_explained() -> None:
+    results = finished(ours=1e-6)
+    case = results["cases"][0]
+    case["entries"]["fastdnn-fit"]["samples"] = [1e-6, 1e-6]
+    for share, told in ((0.5, False), (2.0, True)):
+        case["peaks"]["flops"] = [TINY.row.flops / 1e-6 / share] * 2
+        assert ("above 100 in tiny:" in report.markdown(results)) == told
+
+
 def test_a_losing_row_is_in_the_table() -> None:
     text = report.markdown(finished(ours=4e-6))
     cells = "| 4.00 | 12.0 | **2.00** |"

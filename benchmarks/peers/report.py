@@ -81,8 +81,19 @@ def _how(results: dict[str, Any]) -> str:
         f"the best of {settings['rounds']} rounds of {settings['seconds']:g} s counts. "
         f"A library's column has the fastest of its ways (eager or compiled, all threads or one, "
         f"a call per step or the loop inside). A share of the peak is the median of the rounds, "
-        f"each with the peak of that round. {_limits(results['cases'])}"
+        f"each with the peak of that round{_above_the_peak(results['cases'])}. "
+        f"{_limits(results['cases'])}"
         f"{busy(machine['load'], machine.get('stolen'))}"
+    )
+
+
+def _above_the_peak(cases: list[CaseResult]) -> str:
+    above = {_label(case) for case in cases if (share_of_peak(case) or 0.0) > 1.0}
+    if not above:
+        return ""
+    return (
+        f" (above 100 in {', '.join(sorted(above))}: fastdnn came to the result with fewer "
+        "operations than the products of a step have)"
     )
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from fastdnn.kernels.activations import LEAKY_SLOPE
+from fastdnn.memory import Array
 
-from .arrays import Array, operand, same_shape
+from .arrays import operand, same_shape
 from .elementwise import activate, backward
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import numpy as np
 
 from fastdnn import checks
+from fastdnn.calls import call, team_for
 from fastdnn.kernels import arrays as kernels
 from fastdnn.kernels.activations import ACTIVATIONS, LEAKY_SLOPE
+from fastdnn.memory import Array, flat
 
-from .arrays import Array, call, common, flat, team_for
+from .arrays import common
 
 # Time of one element in multiply-adds of a product, for the cost model: it is read and written.
 ELEMENT_COST = 8

@@ -6,11 +6,12 @@ from typing import Any
 
 from fastdnn import checks
 from fastdnn.kernels.activations import ACTIVATIONS
+from fastdnn.memory import Array
+from fastdnn.products import activated_product, product
 
-from .arrays import Array, common, operand, same_shape
+from .arrays import common, operand, same_shape
 from .elementwise import activate, backward, row_sums, step
 from .losses import targets
-from .products import activated_product, product
 
 LinearCache = tuple[Array, Array, Array]
 Cache = tuple[LinearCache, Array]

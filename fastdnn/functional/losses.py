@@ -8,8 +8,9 @@ import numpy as np
 
 from fastdnn import checks
 from fastdnn.kernels.losses import LOSSES
+from fastdnn.memory import Array
 
-from .arrays import Array, operand
+from .arrays import operand
 from .elementwise import summed_cost
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from fastdnn import checks
 from fastdnn.kernels.activations import ACTIVATIONS
+from fastdnn.memory import Array
 
-from .arrays import Array, operand, same_shape
+from .arrays import operand, same_shape
 from .elementwise import backward, notebook_error, step
 from .layers import (
     Cache,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
@@ -9,10 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fastdnn import checks
+from fastdnn.callbacks import Watcher
+from fastdnn.history import History
 from fastdnn.initialisation import initialise
+from fastdnn.memory import Array
 from fastdnn.network import DNN
 
-from .arrays import Array, operand, same_shape
+from .arrays import operand, same_shape
 from .elementwise import step, step_in_place
 from .model import L_model_forward
 
@@ -220,15 +224,30 @@ def L_layer_model(
         init=init, dtype=examples.dtype, seed=seed,
     )  # fmt: skip
     costs: list[float] = []
-    # Printing as it goes takes a call for each line; without it the loop runs through.
-    stride = COST_EVERY if print_cost else max(1, iterations)
-    for start in range(0, iterations, stride):
-        count = min(stride, iterations - start)
-        history = net.fit(examples, Y, epochs=count, learning_rate=learning_rate)
-        costs += history.cost[::COST_EVERY]
-        if print_cost:
-            print(f"Cost after iteration {start}: {costs[-1]:f}")
+    if iterations > 0:
+        history = net.fit(
+            examples, Y, epochs=iterations, learning_rate=learning_rate,
+            callbacks=[CostLines()] if print_cost else [],
+        )  # fmt: skip
+        costs = history.cost[::COST_EVERY]
     return {name: value.copy() for name, value in net.parameters.items()}, costs
+
+
+class CostLines(Watcher):
+    """Prints the cost of every hundredth iteration, as the notebooks do."""
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    def may_wait(self) -> float:
+        """As long as a compiled call takes: lines appear some five times a second."""
+        return math.inf
+
+    def __call__(self, history: History) -> None:
+        """Print what is not printed yet."""
+        for iteration in range(self._next, history.epochs, COST_EVERY):
+            print(f"Cost after iteration {iteration}: {history.cost[iteration]:f}")
+            self._next = iteration + COST_EVERY
 
 
 def two_layer_model(

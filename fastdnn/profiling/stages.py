@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdnn import checks, functional, reference
 from fastdnn.functional import elementwise
-from fastdnn.functional.products import product
 from fastdnn.network import DNN
+from fastdnn.products import product
 
 Array = NDArray[Any]
 Repeated = Callable[[int], object]  # makes so many calls

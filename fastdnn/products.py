@@ -8,11 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdnn.kernels import gemm
-from fastdnn.kernels.microkernels import TILE_ROWS, tile_address
-from fastdnn.memory import aligned
-
-from .arrays import Array, call, flat, matrix, team_for, working_memory
+from .calls import call, team_for, working_memory
+from .kernels import gemm
+from .kernels.microkernels import TILE_ROWS, tile_address
+from .memory import Array, aligned, flat, matrix
 
 # Tiles of the left operand are packed where so many panels read them, and all of them together are
 # larger than this (matrices of 1024 x 1024 are 2-6 % faster as they lie, of 1536 x 1536 packed);
@@ -104,7 +103,14 @@ def _table(how: Plan, *shape_and_strides: int) -> NDArray[np.int64]:
     return np.array([*shape_and_strides, *how], np.int64)
 
 
-def product(left: Array, right: Array, *, scale: float = 1.0, bias: Array | None = None) -> Array:
+def product(
+    left: Array,
+    right: Array,
+    *,
+    scale: float = 1.0,
+    bias: Array | None = None,
+    n_threads: int | None = None,
+) -> Array:
     """scale * left @ right (+ bias in every column), in the dtype all of them have.
 
     Parameters
@@ -113,6 +119,8 @@ def product(left: Array, right: Array, *, scale: float = 1.0, bias: Array | None
     right : ndarray of shape (k, n)
     scale : float
     bias : ndarray of shape (m, 1), optional
+    n_threads : int, optional
+        At most; by default all there are.
 
     Returns
     -------
@@ -124,7 +132,7 @@ def product(left: Array, right: Array, *, scale: float = 1.0, bias: Array | None
     array([[11.]])
     """
     out = np.empty((left.shape[0], right.shape[1]), left.dtype)
-    _multiply(out, out, left, right, scale, bias, gemm.NO_ACTIVATION)
+    _multiply(out, out, left, right, scale, bias, gemm.NO_ACTIVATION, n_threads)
     return out
 
 
@@ -152,19 +160,22 @@ def _multiply(
     scale: float,
     bias: Array | None,
     code: int,
+    n_threads: int | None = None,
 ) -> None:
     (m, k), n, dtype = left.shape, right.shape[1], left.dtype
     if n <= gemm.FEW < m and bias is None and k > 1 and left.strides[0] == left.itemsize:
         # Few columns, and W^T as left operand: its lines run across k. Row by row of the result's
         # transpose they are read in the order of memory.
         transposed = np.empty((n, m), dtype)
-        _multiply(transposed, transposed, right.T, left.T, scale, None, gemm.NO_ACTIVATION)
+        _multiply(
+            transposed, transposed, right.T, left.T, scale, None, gemm.NO_ACTIVATION, n_threads
+        )
         out[...] = transposed.T
         return
     a, a_start, a_row, a_k = matrix(left)
     b, b_start, b_k, b_column = matrix(right)
     lines_left, lines_right = a_k == 1 or k == 1, b_k == 1 or k == 1
-    team = team_for(m * n * k * dtype.itemsize // PACE)
+    team = team_for(m * n * k * dtype.itemsize // PACE, n_threads)
     how = plan(
         m, n, k, lines_left, lines_right, b_column == 1 or n == 1, dtype, team == 1
     )  # fmt: skip
