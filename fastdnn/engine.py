@@ -21,8 +21,9 @@ from .kernels import inference, step, tables, updates
 from .kernels.dropout import keep_threshold
 from .layout import ParameterLayout
 from .memory import aligned, aligned_zeros, writable
+from .plan import Plan
 from .regularisation import PLAIN, Regularisation
-from .workspace import Plan, plan_forward, plan_step
+from .workspace import plan_forward, plan_step
 
 # Workspaces kept for the next call: a training step, and forward passes over two sets of examples.
 _WORKSPACES_KEPT = 3

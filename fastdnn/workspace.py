@@ -7,7 +7,6 @@ work is cut decides the order of additions, and results must not depend on the m
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,7 +16,8 @@ from .kernels.step import UNITS_TOGETHER
 from .kernels.target import TARGET
 from .kernels.vectors import lane_count
 from .layout import ParameterLayout
-from .memory import aligned, aligned_zeros
+from .memory import aligned
+from .plan import Places, Plan
 
 # Weights of a layer are packed for every step where a tile's rows would fall into one another's
 # cache sets or pages: large matrices, used by enough examples to pay for the copy. W^T, which has
@@ -55,6 +55,11 @@ CHUNKS_OF_PANELS = (
     else {256: (16, 512 * 1024), 64: (16, 256 * 1024), 4: (4, 80 * 1024)}
 )
 
+# Less work than this is never worth a team. If its panels are a group they pass a layer together,
+# because calls are most of what they cost: 2-16-1 with 32 examples 1.1 (float32) to 1.5 times as
+# fast. More panels are faster one by one or in chunks, 1.1 times from 25 on.
+SHARED_MULTIPLY_ADDS = 60_000
+
 # The first layer's units are shared out where its weights are so large, and more than its input.
 FIRST_LAYER_BYTES = 64 * 1024
 
@@ -83,83 +88,6 @@ BLOCKS_WANTED = 48
 BLOCK_MULTIPLY_ADDS = 100_000
 
 
-class _Places:
-    """Hands out aligned ranges of a buffer to be."""
-
-    def __init__(self, dtype: np.dtype) -> None:
-        self.dtype, self.size = dtype, 0
-
-    def take(self, count: int) -> int:
-        place = self.size
-        self.size += aligned(count, self.dtype)
-        return place
-
-
-@dataclass
-class Plan:
-    """The tables a compiled step reads, and the sizes of the buffers it works in."""
-
-    shape: np.ndarray
-    layers: np.ndarray
-    blocks: np.ndarray
-    tasks: np.ndarray
-    work_size: int
-    multiply_adds: int  # of one step
-
-    @property
-    def panels(self) -> int:
-        """Panels of examples."""
-        return int(self.shape[tables.PANELS])
-
-    def with_fewer(self, shape: np.ndarray, examples: int) -> np.ndarray:
-        """``shape`` for a step that has fewer examples, in the same places."""
-        shape = shape.copy()
-        panels = -(-examples // int(shape[tables.WIDTH]))
-        shape[tables.EXAMPLES], shape[tables.PANELS] = examples, panels
-        if shape[tables.CHUNKS]:
-            shape[tables.CHUNKS] = shape[tables.PIECES] = min(int(shape[tables.CHUNKS]), panels)
-        elif not len(self.tasks):  # tasks without examples are passed over
-            shape[tables.PIECES] = -(-panels // int(shape[tables.GROUP]))
-        return shape
-
-    @property
-    def counters(self) -> int:
-        """Counters of finished tasks."""
-        return int(self.tasks[:, tables.TASK_COUNTER].max(initial=-1)) + 1
-
-    def new_work(self, dtype: np.dtype) -> np.ndarray:
-        """The buffer to work in: zeros, and the ones that turn the biases into a column of W.
-
-        Where a layer's inputs do not fill their last vector, the unit after the last one is 1 for
-        every example, in the panels of examples and in the panels of units.
-        """
-        work = aligned_zeros(self.work_size, dtype)
-        width, unit_width = int(self.shape[tables.WIDTH]), int(self.shape[tables.UNIT_WIDTH])
-        for row in self.layers[self.layers[:, tables.ONES] == 1].tolist():
-            n_in, panel_size = row[tables.N_IN], row[tables.INPUT_PANEL]
-            panels = row[tables.UNITS_PANEL] // (width * unit_width)
-            if row[tables.INPUT] >= 0:
-                values = work[row[tables.INPUT] : row[tables.INPUT] + panels * panel_size]
-                values.reshape(panels, -1, width)[:, n_in] = 1
-            first = row[tables.UNITS] + n_in // unit_width * row[tables.UNITS_PANEL]
-            units = work[first : first + row[tables.UNITS_PANEL]]
-            units.reshape(-1, unit_width)[:, n_in % unit_width] = 1
-        return work
-
-    def set_units(self, work: np.ndarray, units: np.ndarray) -> None:
-        """Put other ``units`` (n_in, m) than the input where dW of the first layer reads it.
-
-        Not for slabs, which compute Z from there as well.
-        """
-        row, unit_width = self.layers[0], int(self.shape[tables.UNIT_WIDTH])
-        n_in, m = units.shape
-        for i, first in enumerate(range(0, n_in, unit_width)):
-            place = row[tables.UNITS] + i * row[tables.UNITS_PANEL]
-            panel = work[place : place + row[tables.UNITS_PANEL]].reshape(-1, unit_width)
-            some = units[first : first + unit_width]
-            panel[:m, : len(some)] = some.T  # a row of ones may follow
-
-
 def plan_step(
     layout: ParameterLayout,
     codes: tuple[int, ...],
@@ -179,13 +107,14 @@ def plan_step(
     vectors = _panel_vectors(examples, lanes, macs, 2 if shares_units else PANELS_WANTED)
     width, unit_width = vectors * lanes, TILE_VECTORS * lanes
     panels = -(-examples // width)
-    places = _Places(dtype)
+    places = Places(dtype)
 
     shape = np.zeros(tables.SHAPE_FIELDS, np.int64)
     layers = np.zeros((len(pairs), tables.LAYER_FIELDS), np.int64)
     weight_bytes = layout.size * dtype.itemsize
     # A first layer whose units are shared out needs all panels at once, chunks only their own.
-    chunks = 0 if shares_units else _chunks(panels, weight_bytes)
+    alone = macs < SHARED_MULTIPLY_ADDS and panels <= GROUP_PANELS
+    chunks = 0 if shares_units or alone else _chunks(panels, weight_bytes)
     by_layers = not chunks and _takes_tasks(dims[int(shares_units) :], dtype)
     slab = 0
     if not (chunks or by_layers or shares_units):
@@ -194,6 +123,8 @@ def plan_step(
         group = _chunk_group(dims, width, dtype)
     elif by_layers:
         group = min(GROUP_PANELS, panels)
+    elif alone:
+        group = panels
     else:
         group = _group(panels, weight_bytes, 1)
     # Panels of hidden layers: all of them, or a group for each member.
@@ -266,7 +197,7 @@ def plan_forward(
     width = vectors * lanes
     panels = -(-examples // width)
     group = _group(panels, layout.size * dtype.itemsize, FORWARD_PANELS)
-    places = _Places(dtype)
+    places = Places(dtype)
     shape = np.zeros(tables.SHAPE_FIELDS, np.int64)
     layers = np.full((len(pairs), tables.LAYER_FIELDS), -1, np.int64)
     value_panel = _padded(dims[0], lanes) * width
@@ -357,7 +288,7 @@ def _chunk_group(dims: tuple[int, ...], width: int, dtype: np.dtype) -> int:
 
 def _place_chunk_gradients(layers: np.ndarray, unit_width: int, dtype: np.dtype) -> int:
     """Write each layer's place in a chunk's gradients; returns the size of these."""
-    places = _Places(dtype)
+    places = Places(dtype)
     for row in layers:
         units = -(-int(row[tables.N_IN] + row[tables.ONES]) // unit_width)
         row[tables.CHUNK_GRADIENT] = places.take(int(row[tables.N_OUT]) * (units * unit_width + 1))

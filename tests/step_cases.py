@@ -275,13 +275,14 @@ def flat_layouts(
 # --- every way to cut the work --------------------------------------------------------------------
 
 # Panels of one vector, as many as there can be: thresholds that need many panels are within reach.
-NARROW: dict[str, Any] = {"NARROW_MULTIPLY_ADDS": 0, "PANELS_WANTED": 10**6}
-NO_CHUNKS: dict[str, Any] = {"CHUNKS_OF_PANELS": {}}
+APART: dict[str, Any] = {"SHARED_MULTIPLY_ADDS": 0}  # however little work
+NARROW: dict[str, Any] = {**APART, "NARROW_MULTIPLY_ADDS": 0, "PANELS_WANTED": 10**6}
+NO_CHUNKS: dict[str, Any] = {**APART, "CHUNKS_OF_PANELS": {}}
 
 
 def in_chunks(counts: dict[int, int]) -> dict[str, Any]:
     """From so many panels on so many chunks, however large the weights are."""
-    return {"CHUNKS_OF_PANELS": {least: (count, 2**60) for least, count in counts.items()}}
+    return {**APART, "CHUNKS_OF_PANELS": {least: (n, 2**60) for least, n in counts.items()}}
 
 
 SHARED: dict[str, Any] = {"FIRST_LAYER_BYTES": 0}
@@ -294,6 +295,7 @@ CUTS: dict[str, dict[str, Any]] = {
     "a chunk": {**NARROW, **in_chunks({1: 1})},
     "chunks one by one": {**NARROW, **in_chunks({2: 2}), "GROUP_PANELS": 1},
     "wide chunks": {**in_chunks({2: 2, 1: 1}), "NARROW_MULTIPLY_ADDS": 2**60},
+    "together": {**NARROW, **in_chunks({1: 1}), "SHARED_MULTIPLY_ADDS": 2**60},
     "shared units": {**NO_CHUNKS, **SHARED, "NARROW_MULTIPLY_ADDS": 2**60},
     "by layers": {**NO_CHUNKS, "GROUP_BYTES": 0, "TASKS_FROM_UNITS": 0, "TASK_UNITS": (48,)},
     "by layers and shared units": {

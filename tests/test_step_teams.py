@@ -336,3 +336,20 @@ def guarded_steps(allocate):
 @pytest.mark.needs_jit
 def test_nothing_beyond_any_buffer_is_touched():
     assert_survives_guard_pages("test_step_teams", "guarded_steps")
+
+
+@each_dtype
+def test_little_work_passes_together(dtype):
+    """Up to a group of panels, and less than a team would be worth: no chunks, one piece."""
+    lanes = lane_count(np.dtype(dtype))
+    panel = TILE_VECTORS * lanes
+    for dims, panels, together in [
+        ((2, 16, 1), workspace.GROUP_PANELS, True),
+        ((2, 16, 1), workspace.GROUP_PANELS + 1, False),
+        ((200, 100, 1), workspace.GROUP_PANELS, False),
+    ]:
+        layout = ParameterLayout(dims, np.dtype(dtype))
+        shape = workspace.plan_step(layout, (1, 3), 0, panels * panel, 4).shape
+        assert shape[tables.PANELS] == panels
+        whole = shape[tables.GROUP] == panels and shape[tables.PIECES] == 1
+        assert (whole and not shape[tables.CHUNKS]) == together
