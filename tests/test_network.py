@@ -23,7 +23,7 @@ from network_cases import (
 )
 
 import fastdnn
-from fastdnn import engine, reference, workspace
+from fastdnn import engine, memory, plan, reference
 from fastdnn.initialisation import INITS
 from fastdnn.kernels.activations import ACTIVATIONS
 from fastdnn.kernels.losses import LOSSES
@@ -297,12 +297,13 @@ class TestAgainstReference:
         fences = []
 
         def fenced_zeros(count: int, kind: Any) -> np.ndarray:
-            whole = workspace.aligned_zeros(count + 2 * FENCE, kind)
+            whole = memory.aligned_zeros(count + 2 * FENCE, kind)
             whole[:FENCE] = whole[FENCE + count :] = np.nan
             fences.append((whole, count))
             return whole[FENCE : FENCE + count]
 
-        monkeypatch.setattr(engine, "aligned_zeros", fenced_zeros)
+        for module in (engine, plan):  # parameters; working memory
+            monkeypatch.setattr(module, "aligned_zeros", fenced_zeros)
         lane = lane_count(dtype)
         sizes = edges(TILE_ROWS, lane, 2 * lane, 4 * lane)
         shapes = [(n, 3, 2, 5) for n in sizes] + [(3, n, 2, 5) for n in sizes]

@@ -13,11 +13,14 @@ import numpy as np
 from . import elementary
 from .activations import (
     LEAKY_RELU,
+    RELU,
     SIGMOID,
     SOFTPLUS,
     TANH,
     activate1,
+    activate_run,
     backward1,
+    backward_run,
     softmax_backward_columns,
     softmax_columns,
 )
@@ -49,11 +52,9 @@ ONE_BY_ONE = 8
 
 
 @routine
-def leaky1(code, z, slope):
-    """g(z), with any slope for the leaky relu."""
-    if code == LEAKY_RELU:
-        return select(z < 0, z * slope, z)
-    return activate1(code, z)
+def leaky1(z, slope):
+    """z, or slope z where z < 0."""
+    return select(z < 0, z * slope, z)
 
 
 @routine
@@ -123,11 +124,14 @@ def count_not_finite(member, counters, team, x):
 
 @kernel
 def activate(member, counters, team, A, Z, code, slope):
-    """A = g(Z) element by element; ``slope`` is the leaky relu's."""
+    """A = g(Z) element by element; ``slope`` is the leaky relu's, which is any number here."""
     p, q, lane = pointer(A, 0), pointer(Z, 0), lanes(pointer(A, 0))
     first, end = _pieces(member, team, A.size)
+    if code != LEAKY_RELU:
+        activate_run(code, at(p, first), at(q, first), end - first)
+        return
     for i in range(first, end, lane):
-        store_up_to(at(p, i), leaky1(code, load_up_to(at(q, i), end - i), slope), end - i)
+        store_up_to(at(p, i), leaky1(load_up_to(at(q, i), end - i), slope), end - i)
 
 
 @kernel
@@ -135,6 +139,9 @@ def backward(member, counters, team, dZ, dA, Z, code, slope):
     """dZ = dA g'(Z) element by element."""
     p, q, r, lane = pointer(dZ, 0), pointer(dA, 0), pointer(Z, 0), lanes(pointer(dZ, 0))
     first, end = _pieces(member, team, dZ.size)
+    if code == RELU:  # z <= 0 where a <= 0
+        backward_run(code, at(p, first), at(q, first), at(r, first), 1.0, end - first)
+        return
     for i in range(first, end, lane):
         d, z = load_up_to(at(q, i), end - i), load_up_to(at(r, i), end - i)
         store_up_to(at(p, i), backward_from_z1(code, d, z, slope), end - i)
