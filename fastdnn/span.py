@@ -58,7 +58,10 @@ class InSpan:
         for mine, given in self._shared:
             mine[...] = given
         self._no_state = self.engine.new_state(0)
-        self._given: dict[str, Any] = {"weights": weights, "n_threads": n_threads, "holder": self}
+        # The holder is not this object, which would then live, with X, until garbage is collected.
+        self._given: dict[str, Any] = {
+            "weights": weights, "n_threads": n_threads, "holder": object(),
+        }  # fmt: skip
         self._inputs, self._Y = Matrix.of(inputs, dtype), Y
         self.engine.hold(self._inputs, Y, np.eye(m + n_1, m, dtype=dtype), **self._given)
 

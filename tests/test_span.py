@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import sys
+import weakref
 from typing import Any, ClassVar
 
 import numba
 import numpy as np
 import pytest
-from kernel_cases import JIT, assert_close, each_dtype
+from kernel_cases import assert_close, each_dtype
 from network_cases import (
     TRAJECTORY_FACTOR,
     ReferenceRun,
@@ -29,7 +31,7 @@ from fastdnn.kernels import tables
 from fastdnn.layout import ParameterLayout
 from fastdnn.workspace import plan_step
 
-pytestmark = [pytest.mark.kernels, pytest.mark.front]
+pytestmark = pytest.mark.front
 
 # Layers, and examples: one of everything, no hidden layer, odd sizes, panels enough for chunks,
 # more weights than chunks take, layers in tasks.
@@ -41,10 +43,7 @@ NETWORKS = {
     "wide": ((3000, 250, 5, 1), 90),
     "tasks": ((7000, 600, 400, 3), 150),
 }
-BIG = ("wide", "tasks")  # for interpreted kernels
-each_network = pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.needs_jit] * (n in BIG)) for n in NETWORKS]
-)
+each_network = pytest.mark.parametrize("name", NETWORKS)
 
 
 def network(name: str, dtype: str = "float64", **options: Any) -> fastdnn.DNN:
@@ -118,7 +117,6 @@ class TestSameTraining:
         assert_close(buffer_of(net), flat(parameters), factor=TRAJECTORY_FACTOR)
         assert len(spans) == 1
 
-    @pytest.mark.needs_jit
     @each_dtype
     @each_network
     def test_bits_are_those_of_any_team(self, name, dtype, spans, monkeypatch):
@@ -145,6 +143,20 @@ class TestSameTraining:
             assert_same_bits(end, ends[0])
         assert len(spans) == 4
 
+    def test_nothing_keeps_the_examples(self, spans):
+        net = network("odd")
+        X, Y = problem(net, 13)
+        gone = weakref.ref(X)
+        gc.disable()
+        try:
+            net.fit(X, Y, epochs=5, learning_rate=0.3)
+            assert len(spans) == 1
+            spans.clear()
+            del X
+            assert gone() is None
+        finally:
+            gc.enable()
+
     def test_a_second_fit_goes_on(self, spans):
         net = network("odd")
         X, Y = problem(net, 13)
@@ -157,12 +169,12 @@ class TestSameTraining:
 
     def test_plans_of_all_kinds_were_among_them(self, spans):
         kinds = set()
-        for name in NETWORKS if JIT else set(NETWORKS) - set(BIG):
+        for name in NETWORKS:
             net = network(name)
             net.fit(*problem(net, NETWORKS[name][1]), epochs=2, learning_rate=0.01)
             (space,) = spans[-1].engine._workspaces.values()
             kinds.add((space.plan.shape[tables.CHUNKS] > 0, len(space.plan.tasks) > 0))
-        assert kinds >= {(True, False), (False, False), *([(False, True)] if JIT else [])}
+        assert kinds == {(True, False), (False, False), (False, True)}
 
     @each_dtype
     def test_plans_are_never_in_slabs(self, dtype):
@@ -282,7 +294,6 @@ class TestHowItEnds:
         assert net.history.cost == []
         assert len(spans) == 1
 
-    @pytest.mark.needs_jit  # or coverage.py would lose its place
     def test_ctrl_c_at_any_line(self, spans, monkeypatch):
         """The parameters are those after the epochs that are told."""
         monkeypatch.setattr(training, "CALL_SECONDS", 1e-4)

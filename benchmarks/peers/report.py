@@ -118,7 +118,7 @@ RATES = ["GFLOP/s", "% of peak", "best peer / fastdnn"]
 def _rates(case: CaseResult) -> list[str]:
     """The cells below `RATES`."""
     return [
-        number(speed(case), lambda x: f"{x / 1e9:.3g}"),
+        number(speed(case), lambda x: f"{float(f'{x / 1e9:.3g}'):,g}"),
         number(share_of_peak(case), lambda x: f"{100 * x:.0f}"),
         number(ratio(case), lambda x: f"{x:.2f}"),
     ]
