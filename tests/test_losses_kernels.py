@@ -123,6 +123,24 @@ def test_columns_beyond_the_batch_add_nothing(loss, activation, dtype):
 
 
 @each_dtype
+def test_labels_cost_the_same_bits_as_probabilities(dtype):
+    """A vector whose targets are all 0 or 1 takes one logarithm; one that is not takes both."""
+    lane = lane_count(dtype)
+    panel = Panel(dtype, "binary_crossentropy", "sigmoid", 3, lane, lane - 1)
+    panel.Y, panel.A[:, -1] = np.round(panel.Y), 0.25
+    used = np.s_[:, : lane - 1]
+    expected = reference.LOSSES["binary_crossentropy"].function(
+        panel.A[used].astype(np.float64), panel.Y[used].astype(np.float64)
+    )
+    costs = []
+    for beyond in (1.0, 0.5):
+        panel.Y[:, -1] = beyond
+        costs.append(panel.run()[0])
+    assert_same(*map(np.float64, costs))
+    assert_close(np.dtype(dtype).type(costs[0]), float(np.sum(expected)))
+
+
+@each_dtype
 def test_no_loss_passes_for_another(dtype):
     """What distinguishes the losses is far larger than the tolerance."""
     lane = lane_count(dtype)

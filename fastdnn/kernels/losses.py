@@ -13,6 +13,7 @@ from .activations import SOFTMAX, backward1, softmax_backward_columns
 from .elementary import log
 from .jit import routine
 from .simd import (
+    absolute,
     at,
     keep_first,
     lanes,
@@ -47,6 +48,8 @@ def cost1(loss, a, y, tiny):
     87.3 (float32) or 708.4 (float64), not infinity.
     """
     if loss == BINARY_CROSSENTROPY:
+        if sum_lanes(absolute(y * (1.0 - y))) == 0:  # labels 0 and 1 leave one of the two, exactly
+            return -_floored_log(select(y == 1.0, a, 1.0 - a), tiny)
         return -(y * _floored_log(a, tiny) + (1.0 - y) * _floored_log(1.0 - a, tiny))
     if loss == CATEGORICAL_CROSSENTROPY:
         return -(y * _floored_log(a, tiny))
