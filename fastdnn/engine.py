@@ -155,7 +155,7 @@ class Engine:
         nothing = np.zeros(0, self.dtype)
         empty = Matrix(nothing, 0, 0, 0, 0)
         with self._lock:
-            space = self._workspace(("step", examples, dispatch.threads(n_threads), False))
+            space = self._step_workspace(examples, n_threads)
             team = dispatch.best_team(space.plan.multiply_adds, repeats=steps, limit=n_threads)
             self._launch(
                 space, team, empty, empty, np.zeros(0, np.int64), nothing, nothing, np.zeros(0),
@@ -183,6 +183,12 @@ class Engine:
                 self._workspaces.popitem(last=False)
         self._workspaces.move_to_end(key)
         return found
+
+    def _step_workspace(
+        self, examples: int, n_threads: int | None, *, weighted: bool = False
+    ) -> _Workspace:
+        """The buffers of a step of so many examples."""
+        return self._workspace(("step", examples, dispatch.threads(n_threads), weighted))
 
     def release(self) -> None:
         """Give back the working memory."""
@@ -220,9 +226,7 @@ class Engine:
         they need not be packed, unless somebody else has used the workspace since.
         """
         with self._lock:
-            space = self._workspace(
-                ("step", examples, dispatch.threads(n_threads), weights is not None)
-            )
+            space = self._step_workspace(examples, n_threads, weighted=weights is not None)
             shape = space.shapes[0]
             shape[tables.OPTIMIZER], shape[tables.COLUMNS] = optimizer, X.columns
             shape[tables.X_ROW], shape[tables.X_COLUMN] = X.row_stride, X.column_stride
@@ -274,8 +278,7 @@ class Engine:
         In its `steps` the first layer computes Z from X, and dW1 = dZ units^T / m.
         """
         self._measure(X, Y, weights=weights, n_threads=n_threads, holder=holder)
-        members = dispatch.threads(n_threads)
-        space = self._workspace(("step", X.columns, members, weights is not None))
+        space = self._step_workspace(X.columns, n_threads, weighted=weights is not None)
         space.plan.set_units(space.work, units)
 
     def descend(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Iterable, Iterator
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -208,6 +210,31 @@ def passing_by() -> tuple[fastdnn.DNN, Any, Any, tuple[Any, Any]]:
     net = fastdnn.DNN([1, 1], output_activation="identity", dtype="float64", init="small")
     net.parameters["W1"][...] = 0
     return net, [[0.0, 0.0]], [[2.0, 2.0]], ([[0.0]], [[1.0]])
+
+
+def interrupted_at(line: int, modules: Iterable[ModuleType], run: Callable[[], object]) -> bool:
+    """Call ``run`` with Ctrl-C at the ``line``-th line of these modules; False if it ends first."""
+    files = {module.__file__ for module in modules}
+    before, left = sys.gettrace(), line
+
+    def trace(frame: Any, event: str, argument: Any) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename not in files:
+            return None
+        left -= event == "line"
+        if left == 0:
+            sys.settrace(before)
+            raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        run()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
 
 
 class Failure(Exception):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 import itertools
-import sys
 import weakref
+from functools import partial
 from typing import Any, ClassVar
 
 import numba
@@ -19,6 +19,7 @@ from network_cases import (
     assert_same_bits,
     buffer_of,
     flat,
+    interrupted_at,
     problem,
     randomise,
 )
@@ -300,27 +301,10 @@ class TestHowItEnds:
         X, Y = problem(network("odd"), 13)
         interrupted, done = 0, set()
         for line in range(1, 1000):
-            net, left, before = network("odd"), line, sys.gettrace()
-
-            def trace(frame, event, argument, before=before):
-                nonlocal left
-                if frame.f_code.co_filename not in (training.__file__, span.__file__):
-                    return None
-                left -= event == "line"
-                if left == 0:
-                    sys.settrace(before)
-                    raise KeyboardInterrupt
-                return trace
-
-            sys.settrace(trace)
-            try:
-                net.fit(X, Y, epochs=60, learning_rate=0.3)
-            except KeyboardInterrupt:
-                pass
-            else:
+            net = network("odd")
+            run = partial(net.fit, X, Y, epochs=60, learning_rate=0.3)
+            if not interrupted_at(line, [training, span], run):
                 break
-            finally:
-                sys.settrace(before)
             if net.history is None or not net.history.epochs:
                 assert_same_bits(buffer_of(net), buffer_of(network("odd")))
                 continue

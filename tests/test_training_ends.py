@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import sys
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from network_cases import (
     assert_follows,
     assert_same_bits,
     buffer_of,
+    interrupted_at,
     passing_by,
     problem,
     raise_at,
@@ -317,26 +317,11 @@ class TestCtrlC:
     def interrupt(self, line: int, **settings: Any) -> fastdnn.DNN | None:
         """A network whose training was interrupted at its ``line``-th line; None if it ended."""
         net, X, Y, _ = passing_by()
-        before, left = sys.gettrace(), line
 
-        def trace(frame, event, argument):
-            nonlocal left
-            if frame.f_code.co_filename != training.__file__:
-                return None
-            left -= event == "line"
-            if left == 0:
-                sys.settrace(before)
-                raise KeyboardInterrupt
-            return trace
-
-        sys.settrace(trace)
-        try:
+        def run():
             net.fit(X, Y, epochs=200, learning_rate=self.RATE, **settings)
-        except KeyboardInterrupt:
-            return net
-        finally:
-            sys.settrace(before)
-        return None
+
+        return net if interrupted_at(line, [training], run) else None
 
     @pytest.mark.needs_jit  # or coverage.py would lose its place
     @pytest.mark.parametrize(
