@@ -23,8 +23,11 @@ from fastdnn.kernels import microkernels
 from fastdnn.kernels.jit import kernel
 from fastdnn.kernels.microkernels import (
     ADD,
+    MODES,
     SET,
     SET_BIAS,
+    SET_BIAS_RELU,
+    SET_RELU_BACKWARD,
     TILE_ROWS,
     TILE_VECTORS,
     TILE_WIDTHS,
@@ -37,19 +40,20 @@ from fastdnn.kernels.vectors import lane_count
 
 pytestmark = [pytest.mark.kernels, pytest.mark.lanes]
 
-MODES = (SET, ADD, SET_BIAS)
-each_mode = pytest.mark.parametrize("mode", MODES, ids=["set", "add", "bias"])
+each_mode = pytest.mark.parametrize(
+    "mode", MODES, ids=["set", "add", "bias", "bias-relu", "relu-backward"]
+)
 
 
 @kernel
 def tile(
     address, rows, vectors, out, out_stride, left, left_row, left_k, left_block,
-    right, right_k, k_count, blocks, mode, scale, bias,
+    right, right_k, k_count, blocks, mode, scale, beside,
 ):  # fmt: skip
     multiply_tile(
         address, rows, vectors, pointer(out, 0), out_stride,
         pointer(left, 0), left_row, left_k, left_block,
-        pointer(right, 0), right_k, k_count, blocks, mode, scale, pointer(bias, 0),
+        pointer(right, 0), right_k, k_count, blocks, mode, scale, pointer(beside, 0),
     )  # fmt: skip
 
 
@@ -66,6 +70,7 @@ class Tile:
         draw = draw or np.random.RandomState(rows * 1000 + depth).randn
         left, right = draw(rows, depth).astype(dtype), draw(depth, width).astype(dtype)
         before, bias = draw(rows, width).astype(dtype), draw(rows).astype(dtype)
+        values = draw(rows, width).astype(dtype)
         self.out_stride, self.right_k = width + out_gap, width + right_gap
         if k_first:  # W: k contiguous
             self.left_k, self.left_row = 1, k_count + left_gap
@@ -76,10 +81,17 @@ class Tile:
         self.left = self._spread(left, self._left_place)
         self.right = self._spread(right, lambda k, j: k * self.right_k + j)
         self.out = self._spread(before, lambda i, j: i * self.out_stride + j)
-        self.bias = bias
-        start = {SET: 0, ADD: before, SET_BIAS: bias[:, None]}[mode]
-        exact = left.astype(np.float64) @ right.astype(np.float64)
-        self.expected = scale * exact + np.asarray(start, np.float64)
+        self.beside = bias
+        if mode == SET_RELU_BACKWARD:
+            self.beside = self._spread(values, lambda i, j: i * self.out_stride + j)
+        exact = scale * (left.astype(np.float64) @ right.astype(np.float64))
+        self.expected = {
+            SET: exact,
+            ADD: before + exact,
+            SET_BIAS: bias[:, None] + exact,
+            SET_BIAS_RELU: np.maximum(0, bias[:, None] + exact),
+            SET_RELU_BACKWARD: np.where(values > 0, exact, 0),
+        }[mode]
 
     def _left_place(self, i, k):
         k_count = self.shape[2]
@@ -101,7 +113,7 @@ class Tile:
             tile_address(out.dtype), rows, vectors, out, self.out_stride,
             allocate(self.left), self.left_row, self.left_k, self.left_block,
             allocate(self.right), self.right_k, k_count, blocks,
-            self.mode, out.dtype.type(self.scale), allocate(self.bias),
+            self.mode, out.dtype.type(self.scale), allocate(self.beside),
         )  # fmt: skip
         width = self.expected.shape[1]
         places = np.arange(rows)[:, None] * self.out_stride + np.arange(width)
@@ -234,12 +246,24 @@ def test_bits_do_not_depend_on_the_tile(dtype):
 @each_mode
 def test_nan_and_infinity_pass_through(dtype, mode, rows, vectors):
     case = Tile(dtype, rows, vectors, 3, mode=mode)
+    case.left = abs(case.left)  # relu passes infinity, and passes back where it was active
+    case.beside = abs(case.beside)
     case.right[0] = np.nan
     case.right[case.right_k + 1] = np.inf
     with np.errstate(invalid="ignore"):
         out = case.run(Fenced())
     assert np.isnan(out[:, 0]).all() and np.isinf(out[:, 1]).all()
     assert np.isfinite(out[:, 2:]).all()
+
+
+@each_dtype
+@each_width
+def test_the_derivative_of_relu_at_nan_is_one(dtype, rows, vectors):
+    """As `activations.relu1_backward` has it, so that NaN is not lost on the way back."""
+    case = Tile(dtype, rows, vectors, 3, mode=SET_RELU_BACKWARD, draw=integers)
+    case.beside[:] = np.nan
+    product = Tile(dtype, rows, vectors, 3, mode=SET, draw=integers)
+    assert_same(case.run(Fenced()), product.run(Fenced()))
 
 
 # --- shapes and addresses -------------------------------------------------------------------------

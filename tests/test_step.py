@@ -71,6 +71,7 @@ LARGE = [
     Net((K_BLOCK + 1, K_BLOCK - 1, K_BLOCK, 1), "tanh"),
     Net((3 * K_BLOCK, 2, 4 * LANES + 1), "tanh", "softmax"),
     Net((17, 300, 9), "sigmoid", "identity"),
+    Net((3, K_BLOCK, K_BLOCK + 1, K_BLOCK, 2), "relu"),  # finished by a tile, or not
 ]
 each_shape = pytest.mark.parametrize("net", SHAPES, ids=str)
 

@@ -1,15 +1,15 @@
 """Products over panels of examples: a layer forward, and its error passed back.
 
 Both are ``left @ right`` where ``left`` is W or W^T and ``right`` holds panels of examples, with
-what follows the product done on each tile while it is in the first-level cache.
+what follows the product done on each tile while it is in the first-level cache, or by the tile.
 """
 
 from __future__ import annotations
 
-from .activations import activate_run, backward_run
+from .activations import RELU, activate_run, backward_run
 from .dropout import drop_run
 from .jit import routine, stage
-from .microkernels import ADD, multiply_tile, tile_height
+from .microkernels import ADD, SET_BIAS_RELU, SET_RELU_BACKWARD, multiply_tile, tile_height
 from .simd import at, out_of_line
 from .target import TARGET
 
@@ -43,6 +43,15 @@ def multiply_panels(
     micro-kernel's address.
     """
     out_of_line()
+    beside, beside_row, beside_panel = bias, 1, 0
+    # Over longer k the product is not finished by one tile.
+    if code == RELU and keep == 0 and k_count <= K_BLOCK:
+        if epilogue == ACTIVATE:
+            first_mode = SET_BIAS_RELU
+        elif epilogue == BACKWARD:
+            first_mode = SET_RELU_BACKWARD
+            beside, beside_row, beside_panel = values, width, out_panel
+        epilogue = PLAIN
     height = tile_height(rows if packed else row_end - row, vectors)
     together = row_end - row
     if together > ROWS_TOGETHER and not packed:
@@ -64,7 +73,7 @@ def multiply_panels(
                     multiply_tile(
                         tile, high, vectors, at(out, place), width,
                         at(left, corner), row_stride, k_stride, 0, source, width, k_run, 1,
-                        mode, 1.0, at(bias, i),
+                        mode, 1.0, at(beside, panel * beside_panel + i * beside_row),
                     )  # fmt: skip
                     if last and epilogue != PLAIN:
                         position = ((first_panel + panel) * rows + i) * width

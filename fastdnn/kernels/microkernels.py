@@ -3,7 +3,7 @@
 A tile is ``rows`` x ``vectors`` accumulators that stay in registers while k runs::
 
     acc[i, :] = sum_k  left[i, k] * right[k, :]
-    out[i, :] = scale * acc[i, :]  (+ out[i, :]  or  + bias[i])
+    out[i, :] = scale * acc[i, :]  (+ out[i, :]  or  + bias[i], and relu or its derivative)
 
 It is 1, 2 or TILE_VECTORS vectors wide, and has as many rows as the register file allows. The wide
 tile loads 10 operands for 24 multiply-adds where two vectors and 14 rows would load 16 for 28: with
@@ -40,8 +40,10 @@ TILE_WIDTHS = tuple(sorted({1, 2, TILE_VECTORS}))
 # Most rows of a tile of 1, of 2, and of TILE_VECTORS vectors.
 _ROWS_OF_1, _ROWS_OF_2, TILE_ROWS = (TARGET.tile_rows(vectors) for vectors in (1, 2, TILE_VECTORS))
 
-# What a finished tile does with ``out``.
-SET, ADD, SET_BIAS = 0, 1, 2
+# What a finished tile does with ``out``, and what ``beside`` is: with a bias, that of each
+# row; with the derivative of relu, its values, in rows as far apart as those of ``out``. relu has
+# modes because a pass of its own over ``out`` takes as long as a small layer's product.
+MODES = SET, ADD, SET_BIAS, SET_BIAS_RELU, SET_RELU_BACKWARD = range(5)
 
 # Length of k from which a tile lasts long enough for its lines of ``out`` to arrive meanwhile.
 _FETCH_FROM_K = 64
@@ -66,7 +68,7 @@ class _Operands:
     blocks: ir.Value
     mode: ir.Value
     scale: ir.Value
-    bias: ir.Value
+    beside: ir.Value
 
 
 class _TileEmitter:
@@ -170,38 +172,52 @@ class _TileEmitter:
 
     def _finish(self, accumulators: list[ir.Value], leave: ir.Block) -> None:
         builder, call = self.builder, self.call
-        add, bias, plain = (builder.function.append_basic_block() for _ in range(3))
-        choice = builder.switch(call.mode, plain)
-        choice.add_case(I64(ADD), add)
-        choice.add_case(I64(SET_BIAS), bias)
-        for block, mode in ((add, ADD), (bias, SET_BIAS), (plain, SET)):
+        finishes = [builder.function.append_basic_block() for _ in MODES]
+        choice = builder.switch(call.mode, finishes[SET])
+        for mode, block in zip(MODES, finishes, strict=True):
+            if mode != SET:
+                choice.add_case(I64(mode), block)
             builder.position_at_end(block)
             scale = emit_splat(builder, call.scale, self.kind)
             for i in range(self.rows):
-                row = builder.gep(call.out, [builder.mul(call.out_stride, I64(i))])
+                row = builder.mul(call.out_stride, I64(i))
                 for v in range(self.vectors):
-                    target = builder.gep(row, [I64(v * self.kind.count)])
+                    place = builder.add(row, I64(v * self.kind.count))
                     value = accumulators[i * self.vectors + v]
-                    emit_store(builder, self._result(mode, scale, value, target, i), target)
+                    result = self._result(mode, scale, value, place, i)
+                    emit_store(builder, result, builder.gep(call.out, [place]))
             builder.branch(leave)
 
     def _result(
-        self, mode: int, scale: ir.Value, value: ir.Value, target: ir.Value, row: int
+        self, mode: int, scale: ir.Value, value: ir.Value, place: ir.Value, row: int
     ) -> ir.Value:
-        builder = self.builder
-        if mode == SET:
-            return builder.fmul(scale, value)
+        """What becomes of one vector of ``out``, that at ``place``."""
+        builder, call = self.builder, self.call
         if mode == ADD:
-            return emit_fma(builder, scale, value, emit_load(builder, target, self.kind))
-        bias = builder.load(builder.gep(self.call.bias, [I64(row)]))
-        return emit_fma(builder, scale, value, emit_splat(builder, bias, self.kind))
+            before = emit_load(builder, builder.gep(call.out, [place]), self.kind)
+            return emit_fma(builder, scale, value, before)
+        if mode in (SET_BIAS, SET_BIAS_RELU):
+            bias = builder.load(builder.gep(call.beside, [I64(row)]))
+            z = emit_fma(builder, scale, value, emit_splat(builder, bias, self.kind))
+            return self._where_active(z, z) if mode == SET_BIAS_RELU else z
+        product = builder.fmul(scale, value)
+        if mode == SET_RELU_BACKWARD:
+            active = emit_load(builder, builder.gep(call.beside, [place]), self.kind)
+            return self._where_active(active, product)
+        return product
+
+    def _where_active(self, unit: ir.Value, value: ir.Value) -> ir.Value:
+        """0 where ``unit`` <= 0, ``value`` elsewhere, as in ``activations``: NaN is kept."""
+        zero = ir.Constant(self.kind, None)
+        inactive = self.builder.fcmp_ordered("<=", unit, zero)
+        return self.builder.select(inactive, zero, value)
 
 
 def _twin_tile(
     rows: int, vectors: int, out: Pointer, out_stride: int,
     left: Pointer, left_row: int, left_k: int, left_block: int,
     right: Pointer, right_k: int, k_count: int, blocks: int,
-    mode: int, scale: Any, bias: Pointer,
+    mode: int, scale: Any, beside: Pointer,
 ) -> None:  # fmt: skip
     width = vectors * lane_count(out.array.dtype)
     k = np.arange(k_count * blocks)
@@ -210,8 +226,16 @@ def _twin_tile(
     b = right.array[right.offset + k[:, None] * right_k + np.arange(width)]
     for i in range(rows):
         target = Pointer(out.array, out.offset + i * out_stride).window(width)
-        start = {SET: 0, ADD: target, SET_BIAS: bias.array[bias.offset + i]}[mode]
-        target[:] = scale * (a[i] @ b) + start
+        result = scale * (a[i] @ b)
+        if mode == ADD:
+            result += target
+        elif mode in (SET_BIAS, SET_BIAS_RELU):
+            result += Pointer(beside.array, beside.offset + i).window(1)
+        unit = result
+        if mode == SET_RELU_BACKWARD:
+            unit = Pointer(beside.array, beside.offset + i * out_stride).window(width)
+        rectified = mode in (SET_BIAS_RELU, SET_RELU_BACKWARD)
+        target[:] = np.where(rectified & (unit <= 0), 0, result)
 
 
 @primitive(_twin_tile)
@@ -219,7 +243,7 @@ def _tile(
     typing: Any, rows: Any, vectors: Any, out: types.CPointer, out_stride: Any,
     left: Any, left_row: Any, left_k: Any, left_block: Any,
     right: Any, right_k: Any, k_count: Any, blocks: Any,
-    mode: Any, scale: Any, bias: Any,
+    mode: Any, scale: Any, beside: Any,
 ) -> Any:  # fmt: skip
     """A switch over every (rows, vectors), each with its own loop."""
 
@@ -240,18 +264,18 @@ def _tile(
 
     i64 = types.int64
     return types.void(
-        i64, i64, out, i64, left, i64, i64, i64, right, i64, i64, i64, i64, out.dtype, bias
+        i64, i64, out, i64, left, i64, i64, i64, right, i64, i64, i64, i64, out.dtype, beside
     ), codegen  # fmt: skip
 
 
 @standalone
 def _compute_tile(
     rows, vectors, out, out_stride, left, left_row, left_k, left_block,
-    right, right_k, k_count, blocks, mode, scale, bias,
+    right, right_k, k_count, blocks, mode, scale, beside,
 ):  # fmt: skip
     _tile(
         rows, vectors, out, out_stride, left, left_row, left_k, left_block,
-        right, right_k, k_count, blocks, mode, scale, bias,
+        right, right_k, k_count, blocks, mode, scale, beside,
     )  # fmt: skip
 
 
@@ -282,7 +306,7 @@ def multiply_tile(
     typing: Any, address: Any, rows: Any, vectors: Any, out: types.CPointer, out_stride: Any,
     left: Any, left_row: Any, left_k: Any, left_block: Any,
     right: Any, right_k: Any, k_count: Any, blocks: Any,
-    mode: Any, scale: Any, bias: Any,
+    mode: Any, scale: Any, beside: Any,
 ) -> Any:  # fmt: skip
     """One tile of a product: see the module. ``rows``, ``k_count`` and ``blocks`` are >= 1.
 

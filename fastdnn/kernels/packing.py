@@ -91,16 +91,18 @@ def transpose_panel(target, target_stride, target_width, panel, width, unit, uni
     """
     out_of_line()
     lane = lanes(panel)
+    column, place = at(target, unit // target_width * target_stride), unit % target_width
     for u in range(0, units, lane):
-        place = unit + u
-        column = at(target, (place // target_width) * target_stride + place % target_width)
+        if place == target_width:
+            column, place = at(column, target_stride), 0
         for e in range(0, width, lane):
             transpose_square(
-                at(column, (first + e) * target_width),
+                at(column, (first + e) * target_width + place),
                 target_width,
                 at(panel, u * width + e),
                 width,
             )
+        place += lane
 
 
 @routine

@@ -13,7 +13,7 @@ import numpy as np
 
 from .jit import routine, stage
 from .linear import K_BLOCK
-from .microkernels import ADD, SET, TILE_VECTORS, multiply_tile, tile_height, tile_vectors
+from .microkernels import ADD, SET, multiply_tile, tile_height, tile_vectors
 from .packing import pack_left
 from .simd import (
     at,
@@ -121,7 +121,6 @@ def _panel_products(
     out_of_line()
     width, unit_width = shape[WIDTH], shape[UNIT_WIDTH]
     scale = 1.0 / shape[EXAMPLES]
-    height = tile_height(row_end - row, TILE_VECTORS)
     error_panel = layers[layer, OUTPUT_PANEL]
     error = pointer(work, layers[layer, ERROR])
     lane = lanes(error)
@@ -140,6 +139,7 @@ def _panel_products(
             vectors = tile_vectors(min(unit_width, columns - q * unit_width + lane - 1) // lane)
             right = pointer(work, layers[layer, UNITS] + q * layers[layer, UNITS_PANEL]
                             + (input_slot + panel) * width * unit_width)  # fmt: skip
+            height = tile_height(row_end - row, vectors)
             for i in range(row, row_end, height):
                 left = at(error, (slot + panel) * error_panel + i * width)
                 out = at(target, (i - row) * stride + (q - first) * unit_width)
