@@ -149,7 +149,7 @@ import fastdnn
 from fastdnn.kernels import inference, jit, microkernels
 net = fastdnn.DNN([3, 4, 1], hidden_activation="leaky_relu", dtype="float32", seed=1)
 AL = net.forward(-np.ones((3, 5), np.float32))
-stats = [kernel.stats for kernel in (inference.forward_panels, microkernels._compute_tile)]
+stats = [kernel.stats for kernel in (inference.forward_panels, microkernels._compute_tiles)]
 hits = [sum(each.cache_hits.values()) for each in stats]
 misses = [sum(each.cache_misses.values()) for each in stats]
 print(json.dumps([hits, misses, len(jit.cache_entries()), float(AL.sum())]))

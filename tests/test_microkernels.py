@@ -31,7 +31,7 @@ from fastdnn.kernels.microkernels import (
     TILE_ROWS,
     TILE_VECTORS,
     TILE_WIDTHS,
-    multiply_tile,
+    multiply_tiles,
     tile_address,
 )
 from fastdnn.kernels.simd import pointer
@@ -47,12 +47,12 @@ each_mode = pytest.mark.parametrize(
 
 @kernel
 def tile(
-    address, rows, vectors, out, out_stride, left, left_row, left_k, left_block,
+    address, rows, vectors, tiles, out, out_stride, left, left_tile, left_row, left_k, left_block,
     right, right_k, k_count, blocks, mode, scale, beside,
 ):  # fmt: skip
-    multiply_tile(
-        address, rows, vectors, pointer(out, 0), out_stride,
-        pointer(left, 0), left_row, left_k, left_block,
+    multiply_tiles(
+        address, rows, vectors, tiles, pointer(out, 0), out_stride,
+        pointer(left, 0), left_tile, left_row, left_k, left_block,
         pointer(right, 0), right_k, k_count, blocks, mode, scale, pointer(beside, 0),
     )  # fmt: skip
 
@@ -62,15 +62,16 @@ class Tile:
 
     def __init__(
         self, dtype, rows, vectors, k_count, blocks=1, *, out_gap=0, right_gap=0, k_first=True,
-        left_gap=0, block_gap=0, mode=SET, scale=1.0, draw=None,
+        left_gap=0, block_gap=0, mode=SET, scale=1.0, draw=None, tiles=1,
     ):  # fmt: skip
-        self.shape = rows, vectors, k_count, blocks
+        self.shape = rows, vectors, tiles, k_count, blocks
         self.mode, self.scale = mode, scale
         width, depth = vectors * lane_count(dtype), k_count * blocks
         draw = draw or np.random.RandomState(rows * 1000 + depth).randn
-        left, right = draw(rows, depth).astype(dtype), draw(depth, width).astype(dtype)
-        before, bias = draw(rows, width).astype(dtype), draw(rows).astype(dtype)
-        values = draw(rows, width).astype(dtype)
+        all_rows = tiles * rows
+        left, right = draw(all_rows, depth).astype(dtype), draw(depth, width).astype(dtype)
+        before, bias = draw(all_rows, width).astype(dtype), draw(all_rows).astype(dtype)
+        values = draw(all_rows, width).astype(dtype)
         self.out_stride, self.right_k = width + out_gap, width + right_gap
         if k_first:  # W: k contiguous
             self.left_k, self.left_row = 1, k_count + left_gap
@@ -78,6 +79,7 @@ class Tile:
         else:  # W^T, packed tiles
             self.left_k, self.left_row = rows + left_gap, 1
             self.left_block = k_count * self.left_k + block_gap
+        self.left_tile = blocks * self.left_block  # tile after tile
         self.left = self._spread(left, self._left_place)
         self.right = self._spread(right, lambda k, j: k * self.right_k + j)
         self.out = self._spread(before, lambda i, j: i * self.out_stride + j)
@@ -94,8 +96,9 @@ class Tile:
         }[mode]
 
     def _left_place(self, i, k):
-        k_count = self.shape[2]
-        return i * self.left_row + k // k_count * self.left_block + k % k_count * self.left_k
+        rows, _, _, k_count, _ = self.shape
+        row = i // rows * self.left_tile + i % rows * self.left_row
+        return row + k // k_count * self.left_block + k % k_count * self.left_k
 
     @staticmethod
     def _spread(matrix, place):
@@ -107,16 +110,16 @@ class Tile:
 
     def run(self, allocate):
         """The tile that was computed; checks that nothing between its rows was written."""
-        rows, vectors, k_count, blocks = self.shape
+        rows, vectors, tiles, k_count, blocks = self.shape
         out = allocate(self.out)
         tile(
-            tile_address(out.dtype), rows, vectors, out, self.out_stride,
-            allocate(self.left), self.left_row, self.left_k, self.left_block,
+            tile_address(out.dtype), rows, vectors, tiles, out, self.out_stride,
+            allocate(self.left), self.left_tile, self.left_row, self.left_k, self.left_block,
             allocate(self.right), self.right_k, k_count, blocks,
             self.mode, out.dtype.type(self.scale), allocate(self.beside),
         )  # fmt: skip
         width = self.expected.shape[1]
-        places = np.arange(rows)[:, None] * self.out_stride + np.arange(width)
+        places = np.arange(tiles * rows)[:, None] * self.out_stride + np.arange(width)
         between = np.ones(out.size, bool)
         between[places] = False
         assert np.isnan(out[between]).all()
@@ -172,6 +175,19 @@ def test_gaps_between_rows_and_blocks(dtype, mode, rows, vectors):
 @each_dtype
 @each_width
 @each_mode
+@pytest.mark.parametrize("tiles", [2, 3, 7])
+def test_tiles_below_one_another(dtype, mode, rows, vectors, tiles):
+    """Wherever each finds its rows of ``left``, of ``out``, and of what the mode needs beside."""
+    for k_first, out_gap, blocks in product((True, False), (0, 3), (1, 2)):
+        case = Tile(dtype, rows, vectors, 5, blocks, tiles=tiles, mode=mode, k_first=k_first,
+                    out_gap=out_gap, draw=integers)  # fmt: skip
+        with fenced() as allocate:
+            assert_same(case.run(allocate), case.expected.astype(dtype))
+
+
+@each_dtype
+@each_width
+@each_mode
 def test_lengths_around_those_that_fetch_out_early(dtype, mode, rows, vectors):
     """The lines of ``out`` are asked for before a long loop over k, in all blocks together."""
     for k_count in edges(microkernels._FETCH_FROM_K):
@@ -217,8 +233,8 @@ def by_tiles(left, right, height, vectors, blocks=1):
     one = left.dtype.type(1)
     for i, j in product(range(0, m, height), range(0, n, width)):
         tile(
-            tile_address(left.dtype), min(height, m - i), vectors, out[i * n + j :], n,
-            left[i * k :], k, 1, k // blocks, right[j:], n, k // blocks, blocks, SET, one, out,
+            tile_address(left.dtype), min(height, m - i), vectors, 1, out[i * n + j :], n,
+            left[i * k :], 0, k, 1, k // blocks, right[j:], n, k // blocks, blocks, SET, one, out,
         )  # fmt: skip
     return out.reshape(m, n)
 
@@ -302,7 +318,7 @@ def test_each_dtype_has_one_tile_in_memory():
     single, double = tile_address("float32"), tile_address(np.dtype("float64"))
     assert single != double and 0 not in (single, double)
     assert tile_address(np.float32) == single and tile_address(np.float64) == double
-    assert len(microkernels._compute_tile.overloads) == 2
+    assert len(microkernels._compute_tiles.overloads) == 2
 
 
 @pytest.mark.skipif(JIT, reason="compiled code has addresses")
@@ -340,7 +356,7 @@ def test_a_guard_page_catches_one_element_too_many(at_end):
         "from test_microkernels import Tile\n"
         "from kernel_cases import guarded\n"
         "case = Tile('float32', 2, 1, 3)\n"
-        f"case.shape = (2, 1, {4 if at_end else 3}, 1)\n"
+        f"case.shape = (2, 1, 1, {4 if at_end else 3}, 1)\n"
         f"case.left_k = {1 if at_end else -1}\n"
         "print('ready', flush=True)\n"
         f"case.run(partial(guarded, at_end={at_end}))\n"

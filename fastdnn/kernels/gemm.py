@@ -28,7 +28,7 @@ from .microkernels import (
     SET_BIAS,
     TILE_ROWS,
     TILE_VECTORS,
-    multiply_tile,
+    multiply_tiles,
     tile_vectors,
 )
 from .packing import pack_left, pack_lines
@@ -182,8 +182,8 @@ def _block(
                 if not direct:
                     target, target_stride = own_tile, width
                     mode = SET if k > 0 else first_mode
-                multiply_tile(
-                    micro_kernel, high, vectors, target, target_stride, a, a_row, a_k, 0,
+                multiply_tiles(
+                    micro_kernel, high, vectors, 1, target, target_stride, a, 0, a_row, a_k, 0,
                     b, b_k, run, 1, mode, scale, at(bias, i),
                 )  # fmt: skip
                 activates = k + run == k_count and code >= 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from .activations import RELU, activate_run, backward_run
 from .dropout import drop_run
 from .jit import routine, stage
-from .microkernels import ADD, SET_BIAS_RELU, SET_RELU_BACKWARD, multiply_tile, tile_height
+from .microkernels import ADD, SET_BIAS_RELU, SET_RELU_BACKWARD, multiply_tiles, tile_height
 from .simd import at, out_of_line
 from .target import TARGET
 
@@ -58,27 +58,36 @@ def multiply_panels(
         together = ROWS_TOGETHER // height * height
     for first in range(row, row_end, together):
         end = min(first + together, row_end)
+        size, whole = (end - first) * width, (end - first) // height
         for k in range(0, k_count, K_BLOCK):
             k_run = min(K_BLOCK, k_count - k)
             last = k + k_run == k_count
             mode = ADD if k > 0 else first_mode
             for panel in range(panels):
                 source = at(right, panel * right_panel + k * width)
-                for i in range(first, end, height):
+                i = first
+                while i < end:  # whole tiles, then the rows that are left
                     high = min(height, end - i)
-                    corner, row_stride, k_stride = i * left_row + k * left_k, left_row, left_k
+                    tiles = whole if high == height else 1
+                    corner, next_tile, row_stride, k_stride = (
+                        i * left_row + k * left_k, high * left_row, left_row, left_k,
+                    )  # fmt: skip
                     if packed:
-                        corner, row_stride, k_stride = k * rows + i * k_run, 1, high
-                    place = panel * out_panel + i * width
-                    multiply_tile(
-                        tile, high, vectors, at(out, place), width,
-                        at(left, corner), row_stride, k_stride, 0, source, width, k_run, 1,
+                        corner, next_tile, row_stride, k_stride = (
+                            k * rows + i * k_run, high * k_run, 1, high,
+                        )  # fmt: skip
+                    multiply_tiles(
+                        tile, high, vectors, tiles, at(out, panel * out_panel + i * width), width,
+                        at(left, corner), next_tile, row_stride, k_stride, 0,
+                        source, width, k_run, 1,
                         mode, 1.0, at(beside, panel * beside_panel + i * beside_row),
                     )  # fmt: skip
-                    if last and epilogue != PLAIN:
-                        position = ((first_panel + panel) * rows + i) * width
-                        _finish_run(at(out, place), high * width, epilogue, code,
-                                    at(values, place), key, keep, position)  # fmt: skip
+                    i += tiles * high
+                if last and epilogue != PLAIN:
+                    place = panel * out_panel + first * width
+                    position = ((first_panel + panel) * rows + first) * width
+                    _finish_run(at(out, place), size, epilogue, code, at(values, place),
+                                key, keep, position)  # fmt: skip
 
 
 @stage

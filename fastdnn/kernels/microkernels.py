@@ -1,4 +1,4 @@
-"""The micro-kernel: one tile of a matrix product with its whole k-loop, as vector IR.
+"""The micro-kernel: tiles of a matrix product, each with its whole k-loop, as vector IR.
 
 A tile is ``rows`` x ``vectors`` accumulators that stay in registers while k runs::
 
@@ -21,7 +21,7 @@ multiply-adds, no spill), which runs at 97-99 % of the processor's multiply-add 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -56,9 +56,11 @@ _ROWS_PER_POINTER = 3
 class _Operands:
     """The run-time values of one call, as LLVM values."""
 
+    tiles: ir.Value
     out: ir.Value
     out_stride: ir.Value
     left: ir.Value
+    left_tile: ir.Value
     left_row: ir.Value
     left_k: ir.Value
     left_block: ir.Value
@@ -82,10 +84,29 @@ class _TileEmitter:
         )  # fmt: skip
 
     def emit(self, leave: ir.Block) -> None:
-        """Zeroed accumulators, the loop over blocks of k, then the store; ends in ``leave``."""
+        """Tile after tile: zeroed accumulators, the loop over k, the store; ends in ``leave``."""
+        builder, call = self.builder, self.call
+        tile, following = (builder.function.append_basic_block() for _ in range(2))
+        rows_of_out = builder.mul(call.out_stride, I64(self.rows))
+        like_out = builder.icmp_signed("==", call.mode, I64(SET_RELU_BACKWARD))
+        rows_beside = builder.select(like_out, rows_of_out, I64(self.rows))
+        entry = builder.block
+        builder.branch(tile)
+
+        builder.position_at_end(tile)
+        phis = self._phis([call.tiles, call.out, call.left, call.beside], entry)
+        remaining, out, left, beside = phis
+        self.call = replace(call, out=out, left=left, beside=beside)
         self._fetch_out()
         accumulators = self._loop()
-        self._finish(accumulators, leave)
+        self._finish(accumulators, following)
+
+        builder.position_at_end(following)
+        fewer = builder.sub(remaining, I64(1))
+        steps = ((out, rows_of_out), (left, call.left_tile), (beside, rows_beside))
+        further = [builder.gep(base, [step]) for base, step in steps]
+        builder.cbranch(builder.icmp_signed(">", fewer, I64(0)), tile, leave)
+        self._close(phis, [fewer, *further])
 
     def _fetch_out(self) -> None:
         """Ask for the lines of ``out`` while k runs: large products find them in no near cache."""
@@ -213,18 +234,19 @@ class _TileEmitter:
         return self.builder.select(inactive, zero, value)
 
 
-def _twin_tile(
-    rows: int, vectors: int, out: Pointer, out_stride: int,
-    left: Pointer, left_row: int, left_k: int, left_block: int,
+def _twin_tiles(
+    rows: int, vectors: int, tiles: int, out: Pointer, out_stride: int,
+    left: Pointer, left_tile: int, left_row: int, left_k: int, left_block: int,
     right: Pointer, right_k: int, k_count: int, blocks: int,
     mode: int, scale: Any, beside: Pointer,
 ) -> None:  # fmt: skip
     width = vectors * lane_count(out.array.dtype)
     k = np.arange(k_count * blocks)
     columns = (k // k_count) * left_block + (k % k_count) * left_k
-    a = left.array[left.offset + np.arange(rows)[:, None] * left_row + columns]
+    row = np.arange(tiles * rows)[:, None]
+    a = left.array[left.offset + row // rows * left_tile + row % rows * left_row + columns]
     b = right.array[right.offset + k[:, None] * right_k + np.arange(width)]
-    for i in range(rows):
+    for i in range(tiles * rows):
         target = Pointer(out.array, out.offset + i * out_stride).window(width)
         result = scale * (a[i] @ b)
         if mode == ADD:
@@ -238,10 +260,10 @@ def _twin_tile(
         target[:] = np.where(rectified & (unit <= 0), 0, result)
 
 
-@primitive(_twin_tile)
-def _tile(
-    typing: Any, rows: Any, vectors: Any, out: types.CPointer, out_stride: Any,
-    left: Any, left_row: Any, left_k: Any, left_block: Any,
+@primitive(_twin_tiles)
+def _tiles(
+    typing: Any, rows: Any, vectors: Any, tiles: Any, out: types.CPointer, out_stride: Any,
+    left: Any, left_tile: Any, left_row: Any, left_k: Any, left_block: Any,
     right: Any, right_k: Any, k_count: Any, blocks: Any,
     mode: Any, scale: Any, beside: Any,
 ) -> Any:  # fmt: skip
@@ -264,17 +286,18 @@ def _tile(
 
     i64 = types.int64
     return types.void(
-        i64, i64, out, i64, left, i64, i64, i64, right, i64, i64, i64, i64, out.dtype, beside
+        i64, i64, i64, out, i64, left, i64, i64, i64, i64, right, i64, i64, i64, i64,
+        out.dtype, beside,
     ), codegen  # fmt: skip
 
 
 @standalone
-def _compute_tile(
-    rows, vectors, out, out_stride, left, left_row, left_k, left_block,
+def _compute_tiles(
+    rows, vectors, tiles, out, out_stride, left, left_tile, left_row, left_k, left_block,
     right, right_k, k_count, blocks, mode, scale, beside,
 ):  # fmt: skip
-    _tile(
-        rows, vectors, out, out_stride, left, left_row, left_k, left_block,
+    _tiles(
+        rows, vectors, tiles, out, out_stride, left, left_tile, left_row, left_k, left_block,
         right, right_k, k_count, blocks, mode, scale, beside,
     )  # fmt: skip
 
@@ -283,32 +306,36 @@ def _kinds(dtype: types.Type) -> tuple[types.Type, ...]:
     """Types of the arguments of a tile of float32 or float64."""
     i64, pointer = types.int64, types.CPointer(dtype)
     return (
-        i64, i64, pointer, i64, pointer, i64, i64, i64, pointer, i64, i64, i64, i64, dtype, pointer,
+        i64, i64, i64, pointer, i64, pointer, i64, i64, i64, i64, pointer, i64, i64, i64, i64,
+        dtype, pointer,
     )  # fmt: skip
 
 
 def tile_address(dtype: Any) -> int:
-    """Where the machine code of `multiply_tile` starts; compiled, or read from disk, if needed."""
+    """Where the machine code of `multiply_tiles` starts; compiled, or read from disk, if needed."""
     return 0 if config.DISABLE_JIT else _compiled_tile(np.dtype(dtype).itemsize)
 
 
 @functools.cache  # LLVM's lock, which asking again would take, may be held for ever after a fork
 def _compiled_tile(itemsize: int) -> int:
     kinds = _kinds(types.float32 if itemsize == 4 else types.float64)
-    if kinds not in _compute_tile.overloads:
-        _compute_tile.compile(kinds)
-    compiled = _compute_tile.overloads[kinds]
+    if kinds not in _compute_tiles.overloads:
+        _compute_tiles.compile(kinds)
+    compiled = _compute_tiles.overloads[kinds]
     return int(compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
 
 
-@primitive(lambda address, *args: _twin_tile(*args))
-def multiply_tile(
-    typing: Any, address: Any, rows: Any, vectors: Any, out: types.CPointer, out_stride: Any,
-    left: Any, left_row: Any, left_k: Any, left_block: Any,
+@primitive(lambda address, *args: _twin_tiles(*args))
+def multiply_tiles(
+    typing: Any, address: Any, rows: Any, vectors: Any, tiles: Any,
+    out: types.CPointer, out_stride: Any,
+    left: Any, left_tile: Any, left_row: Any, left_k: Any, left_block: Any,
     right: Any, right_k: Any, k_count: Any, blocks: Any,
     mode: Any, scale: Any, beside: Any,
 ) -> Any:  # fmt: skip
-    """One tile of a product: see the module. ``rows``, ``k_count`` and ``blocks`` are >= 1.
+    """``tiles`` tiles of a product, one below the other: see the module. All counts are >= 1.
+
+    A tile's rows of ``left`` start ``left_tile`` after those of the one before.
 
     k runs over ``blocks`` blocks of ``k_count``: block j of ``left`` starts at ``j * left_block``,
     ``right`` runs on without a gap. ``address`` is `tile_address` of the dtype.

@@ -13,7 +13,7 @@ import numpy as np
 
 from .jit import routine, stage
 from .linear import K_BLOCK
-from .microkernels import ADD, SET, multiply_tile, tile_height, tile_vectors
+from .microkernels import ADD, SET, multiply_tiles, tile_height, tile_vectors
 from .packing import pack_left
 from .simd import (
     at,
@@ -140,14 +140,18 @@ def _panel_products(
             right = pointer(work, layers[layer, UNITS] + q * layers[layer, UNITS_PANEL]
                             + (input_slot + panel) * width * unit_width)  # fmt: skip
             height = tile_height(row_end - row, vectors)
-            for i in range(row, row_end, height):
+            i, whole = row, (row_end - row) // height
+            while i < row_end:  # whole tiles, then the rows that are left
+                high = min(height, row_end - i)
+                tiles = whole if high == height else 1
                 left = at(error, (slot + panel) * error_panel + i * width)
                 out = at(target, (i - row) * stride + (q - first) * unit_width)
-                multiply_tile(
-                    shape[TILE], min(height, row_end - i), vectors, out, stride,
-                    left, width, 1, error_panel, right, unit_width, k_count, blocks,
+                multiply_tiles(
+                    shape[TILE], high, vectors, tiles, out, stride,
+                    left, high * width, width, 1, error_panel, right, unit_width, k_count, blocks,
                     mode, scale, out,
                 )  # fmt: skip
+                i += tiles * high
 
 
 @routine
