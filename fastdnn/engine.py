@@ -310,6 +310,8 @@ class Engine:
     ) -> int:
         """Call the step kernel; returns the number of steps completed."""
         clip = regularisation.clip_norm
+        # Rows that are all one and the same in memory are handed over as one.
+        rows = coefficients if coefficients.strides[0] else coefficients[:1]
         space.progress[:] = 0
         done = dispatch.run_team(
             step.train_steps, team,
@@ -317,7 +319,7 @@ class Engine:
             space.progress, self.buffer, state, space.work,
             space.partial_costs, space.block_squares, X.flat, Y.flat,
             self._no_weights if weights is None else weights,
-            _NO_ORDER if order is None else order, starts, coefficients.reshape(-1),
+            _NO_ORDER if order is None else order, starts, rows.reshape(-1),
             0.0 if clip is None else clip, costs, squares,
         )  # fmt: skip
         return int(done)

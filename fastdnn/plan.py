@@ -69,9 +69,10 @@ class Plan:
             if row[tables.INPUT] >= 0:
                 values = work[row[tables.INPUT] : row[tables.INPUT] + panels * panel_size]
                 values.reshape(panels, -1, width)[:, n_in] = 1
-            first = row[tables.UNITS] + n_in // unit_width * row[tables.UNITS_PANEL]
-            units = work[first : first + row[tables.UNITS_PANEL]]
-            units.reshape(-1, unit_width)[:, n_in % unit_width] = 1
+            if row[tables.UNITS] >= 0:
+                first = row[tables.UNITS] + n_in // unit_width * row[tables.UNITS_PANEL]
+                units = work[first : first + row[tables.UNITS_PANEL]]
+                units.reshape(-1, unit_width)[:, n_in % unit_width] = 1
         return work
 
     def set_units(self, work: np.ndarray, units: np.ndarray) -> None:

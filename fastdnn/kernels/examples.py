@@ -124,8 +124,11 @@ def _load_targets(work, shape, layers, y, sample_weights, order, first, panel):
 def keep_for_weights(work, shape, layers, layer, values, unit, units, slot):
     """Transpose units of one panel of a layer's input into the panels of units that dW reads.
 
-    ``values`` holds ``units`` rows from ``unit`` on, which starts a vector.
+    ``values`` holds ``units`` rows from ``unit`` on, which starts a vector. Nothing where dW does
+    not read them.
     """
+    if layers[layer, UNITS] < 0:
+        return
     width, unit_width = shape[WIDTH], shape[UNIT_WIDTH]
     target = pointer(work, layers[layer, UNITS])
     transpose_panel(target, layers[layer, UNITS_PANEL], unit_width, values, width, unit, units,

@@ -167,14 +167,16 @@ def train_steps(
     """What one member of the team does in ``len(starts)`` steps: see the module.
 
     Step s trains on the examples from ``starts[s]`` on, or on those of the step before where it is
-    -1. ``shapes[0]`` describes the steps of a whole batch, ``shapes[1]`` the last one of an epoch
-    where there are fewer examples left. ``counters[RESULT]`` becomes the number of steps done. It
-    is smaller than asked for where a cost is not finite, which leaves the parameters as they were
-    before that step, or where an update is not, which leaves the parameters it concerns. Where
-    the shape asks for it, ``squares[s]`` becomes the sum of the squares of all weights after a step
-    that is the last one of an epoch.
+    -1, by the scalars in row s of ``coefficients``, or in its only one. ``shapes[0]`` describes the
+    steps of a whole batch, ``shapes[1]`` the last one of an epoch where there are fewer examples
+    left. ``counters[RESULT]`` becomes the number of steps done. It is smaller than asked for where
+    a cost is not finite, which leaves the parameters as they were before that step, or where an
+    update is not, which leaves the parameters it concerns. Where the shape asks for it,
+    ``squares[s]`` becomes the sum of the squares of all weights after a step that is the last one
+    of an epoch.
     """
     done, goal, multiplied = starts.shape[0], 0, False
+    alike = coefficients.shape[0] == COEFFICIENTS
     whole = shapes[0]
     scratch = pointer(work, whole[SCRATCH] + member * whole[SCRATCH_SIZE])
     for step in range(starts.shape[0]):
@@ -217,8 +219,8 @@ def train_steps(
         multiplied = shape[SLABS] >= 0 and step + 1 < starts.shape[0] and starts[step + 1] < 0
         goal = update_weights(
             member, counters, team, goal, phase + _UPDATE, work, parameters, state, shape, layers,
-            blocks, block_squares, pointer(coefficients, step * COEFFICIENTS), scratch, clip_norm,
-            step + 1, multiplied, measures,
+            blocks, block_squares, pointer(coefficients, 0 if alike else step * COEFFICIENTS),
+            scratch, clip_norm, step + 1, multiplied, measures,
         )  # fmt: skip
         if counters[FAILURES] == step + 1:
             done = step
