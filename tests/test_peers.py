@@ -297,14 +297,16 @@ def test_the_best_way_of_each_library_counts() -> None:
     assert ratio(case) == pytest.approx(2.0)
 
 
-def test_a_share_of_the_peak_is_the_median_of_the_rounds() -> None:
+def test_a_share_of_the_peak_is_of_the_best_one_of_the_run() -> None:
     case = finished(ours=1e-6)["cases"][0]
-    case["entries"]["fastdnn-fit"]["samples"] = [1e-6, 4e-6, 2e-6]
-    case["peaks"]["flops"] = [2e12, 1e12, 4e12]
-    shares = [TINY.row.flops / x for x in (2e6, 4e6, 8e6)]
-    assert share_of_peak(case) == pytest.approx(shares[1])
-    case["peaks"]["flops"] = [1e10, 2e10]  # a round without: nothing to pair
-    assert share_of_peak(case) is None
+    other = {**case, "peaks": {"flops": [3e12], "bandwidth": []}}
+    double = {**other, "dtype": "another"}
+    case["peaks"]["flops"] = [2e12, 1e12]
+    share = TINY.row.flops / 1e-6 / 3e12
+    assert share_of_peak(case, [case, other]) == pytest.approx(share)
+    assert share_of_peak(case, [case, double]) == pytest.approx(1.5 * share)
+    case["peaks"]["flops"] = []  # not measured
+    assert share_of_peak(case, [case]) is None
 
 
 def test_a_share_above_the_peak_is_explained() -> None:

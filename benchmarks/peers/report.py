@@ -42,11 +42,11 @@ def markdown(results: dict[str, Any], chart: str | None = None) -> str:
     for dtype in ("float32", "float64"):
         cases = networks(results, dtype)
         if cases:
-            parts += [f"**{dtype}**, microseconds per step", _main_table(cases)]
+            parts += [f"**{dtype}**, microseconds per step", _main_table(cases, results["cases"])]
             parts += _mean_of_ratios(cases)
     products = [case for case in results["cases"] if Case.from_json(case).product]
     if products:
-        parts += ["Square products W X, microseconds", _product_table(products)]
+        parts += ["Square products W X, microseconds", _product_table(products, results["cases"])]
     parts.append(_every_contestant(results))
     parts += _not_there(results)
     return "\n\n".join(parts) + "\n"
@@ -80,15 +80,15 @@ def _how(results: dict[str, Any]) -> str:
         f"Python {machine['python']}, {listed}. One process per contestant, measured in turns; "
         f"the best of {settings['rounds']} rounds of {settings['seconds']:g} s counts. "
         f"A library's column has the fastest of its ways (eager or compiled, all threads or one, "
-        f"a call per step or the loop inside). A share of the peak is the median of the rounds, "
-        f"each with the peak of that round{_above_the_peak(results['cases'])}. "
+        f"a call per step or the loop inside). A share is of the highest peak "
+        f"in the run{_above_the_peak(results['cases'])}. "
         f"{_limits(results['cases'])}"
         f"{busy(machine['load'], machine.get('stolen'))}"
     )
 
 
 def _above_the_peak(cases: list[CaseResult]) -> str:
-    above = {_label(case) for case in cases if (share_of_peak(case) or 0.0) > 1.0}
+    above = {_label(case) for case in cases if (share_of_peak(case, cases) or 0.0) > 1.0}
     if not above:
         return ""
     return (
@@ -100,9 +100,9 @@ def _above_the_peak(cases: list[CaseResult]) -> str:
 def _limits(cases: list[CaseResult]) -> str:
     found = []
     for dtype in ("float32", "float64"):
-        flops = [peak(case) or 0.0 for case in cases if case["dtype"] == dtype]
-        if any(flops):
-            found.append(f"{max(flops) / 1e9:.0f} GFLOP/s in {dtype}")
+        flops = peak(cases, dtype)
+        if flops:
+            found.append(f"{flops / 1e9:.0f} GFLOP/s in {dtype}")
     bandwidth = [rate for case in cases for rate in case["peaks"]["bandwidth"]]
     if not found or not bandwidth:
         return "The machine's own limits were not measured."
@@ -115,11 +115,11 @@ def _limits(cases: list[CaseResult]) -> str:
 RATES = ["GFLOP/s", "% of peak", "best peer / fastdnn"]
 
 
-def _rates(case: CaseResult) -> list[str]:
+def _rates(case: CaseResult, run: list[CaseResult]) -> list[str]:
     """The cells below `RATES`."""
     return [
         number(speed(case), lambda x: f"{float(f'{x / 1e9:.3g}'):,g}"),
-        number(share_of_peak(case), lambda x: f"{100 * x:.0f}"),
+        number(share_of_peak(case, run), lambda x: f"{100 * x:.0f}"),
         number(ratio(case), lambda x: f"{x:.2f}"),
     ]
 
@@ -128,7 +128,7 @@ def _peers_in(cases: list[CaseResult]) -> list[str]:
     return [name for name in PEERS if any(name in library_times(case) for case in cases)]
 
 
-def _main_table(cases: list[CaseResult]) -> str:
+def _main_table(cases: list[CaseResult], run: list[CaseResult]) -> str:
     peers = _peers_in(cases)
     header = ["row", "network", "batch", "`fit`", "per call", *(PEERS[name] for name in peers)]
     header += RATES
@@ -144,13 +144,13 @@ def _main_table(cases: list[CaseResult]) -> str:
                 _network(case),
                 f"{row['batch']:,}",
                 *fastest_bold(shown),
-                *_rates(case),
+                *_rates(case, run),
             ]
         )
     return table(header, rows, text_columns=2)
 
 
-def _product_table(cases: list[CaseResult]) -> str:
+def _product_table(cases: list[CaseResult], run: list[CaseResult]) -> str:
     peers = _peers_in(cases)
     header = ["product", "dtype", "fastdnn", *(PEERS[name].split()[0] for name in peers)]
     header += RATES
@@ -159,7 +159,7 @@ def _product_table(cases: list[CaseResult]) -> str:
             _label(case),
             case["dtype"],
             *fastest_bold([library_times(case).get(name) for name in (OURS, *peers)]),
-            *_rates(case),
+            *_rates(case, run),
         ]
         for case in cases
     ]

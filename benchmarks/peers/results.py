@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from statistics import median, median_low
+from statistics import median_low
 from typing import Any
 
 from benchmarks.peers.contestants import CONTESTANTS
@@ -73,25 +73,20 @@ def speed(case: dict[str, Any]) -> float | None:
     return case["flops"] / ours if ours else None
 
 
-def peak(case: dict[str, Any]) -> float | None:
-    """Flop/s of the machine, measured in turns with this case."""
-    return max(case["peaks"]["flops"], default=None)
+def peak(cases: Iterable[dict[str, Any]], dtype: str) -> float | None:
+    """Flop/s of the machine in this dtype: the most that was measured in turns with the cases."""
+    found = [rate for case in cases if case["dtype"] == dtype for rate in case["peaks"]["flops"]]
+    return max(found, default=None)
 
 
-def share_of_peak(case: dict[str, Any]) -> float | None:
-    """Speed of fastdnn as a fraction of what the machine can do: the median over the rounds.
+def share_of_peak(case: dict[str, Any], run: Iterable[dict[str, Any]]) -> float | None:
+    """Speed of fastdnn as a fraction of what the machine can do: the best of each in a run.
 
-    Both in the same round, because a machine that is shared can do half as much in one second as
-    in the next: the best of one and the best of the other would be of different machines.
+    Not round by round: where others use the machine, too, a limit measured in a worse moment than
+    the case would make more of it than there is.
     """
-    ours = library_times(case).get(OURS)
-    limits = case["peaks"]["flops"]
-    for name, best in times(case).items():
-        samples = case["entries"][name]["samples"]
-        if CONTESTANTS[name].library == OURS and best == ours and len(samples) == len(limits):
-            rounds = zip(samples, limits, strict=True)
-            return float(median(case["flops"] / own / limit for own, limit in rounds))
-    return None
+    ours, limit = speed(case), peak(run, case["dtype"])
+    return ours / limit if ours and limit else None
 
 
 def geometric_mean(values: Iterable[float]) -> float:
