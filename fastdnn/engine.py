@@ -121,12 +121,21 @@ class Engine:
         Code of the loss.
     dtype : numpy.dtype
         float32 or float64.
+    slabs : bool
+        Whether the first layer may be computed in slabs of its input; not for who will `hold`
+        other units for its gradient.
     """
 
     def __init__(
-        self, layer_dims: tuple[int, ...], codes: tuple[int, ...], loss: int, dtype: np.dtype[Any]
+        self,
+        layer_dims: tuple[int, ...],
+        codes: tuple[int, ...],
+        loss: int,
+        dtype: np.dtype[Any],
+        *,
+        slabs: bool = True,
     ) -> None:
-        self.codes, self.loss, self.dtype = codes, loss, dtype
+        self.codes, self.loss, self.dtype, self._slabs = codes, loss, dtype, slabs
         self.layout = ParameterLayout(layer_dims, dtype)
         self.buffer = aligned_zeros(self.layout.size, dtype)
         self._no_weights = np.zeros(0, dtype)
@@ -169,8 +178,9 @@ class Engine:
             kind, examples, members, weighted = key
             if kind == "step":
                 plan = plan_step(
-                    self.layout, self.codes, self.loss, examples, members, weighted=weighted
-                )
+                    self.layout, self.codes, self.loss, examples, members, weighted=weighted,
+                    slabs=self._slabs,
+                )  # fmt: skip
             else:
                 plan = plan_forward(self.layout, self.codes, examples, members)
             work = plan.new_work(self.dtype)

@@ -80,6 +80,8 @@ class Plan:
 
         Not for slabs, which compute Z from there as well.
         """
+        if self.shape[tables.SLABS] >= 0:
+            raise ValueError("a first layer in slabs reads its input in the panels of units")
         row, unit_width = self.layers[0], int(self.shape[tables.UNIT_WIDTH])
         n_in, m = units.shape
         for i, first in enumerate(range(0, n_in, unit_width)):

@@ -50,7 +50,7 @@ class InSpan:
         self._network, self._X, self._start = network, X.array(), network.views()["W1"].copy()
         m, n_1, dtype = X.columns, len(self._start), network.dtype
         dims = (m + n_1, *network.layout.layer_dims[1:])
-        self.engine = Engine(dims, network.codes, network.loss, dtype)
+        self.engine = Engine(dims, network.codes, network.loss, dtype, slabs=False)
         ours, theirs = self.engine.views(), network.views()
         self._A = ours["W1"][:, :m]
         ours["W1"][:, m:] = np.eye(n_1)

@@ -97,8 +97,12 @@ def plan_step(
     members: int,
     *,
     weighted: bool = False,
+    slabs: bool = True,
 ) -> Plan:
-    """Plan a training step over ``examples`` examples, with scratch space for ``members``."""
+    """Plan a training step over ``examples`` examples, with scratch space for ``members``.
+
+    Without ``slabs`` the first layer's Z always comes from its input, see `Plan.set_units`.
+    """
     dtype = layout.dtype
     lanes = lane_count(dtype)
     dims = layout.layer_dims
@@ -118,7 +122,7 @@ def plan_step(
     chunks = 0 if shares_units or alone else _chunks(panels, weight_bytes)
     by_layers = not chunks and _takes_tasks(dims[int(shares_units) :], dtype)
     slab = 0
-    if not (chunks or by_layers or shares_units):
+    if slabs and not (chunks or by_layers or shares_units):
         slab = _slab_panels(dims, examples, unit_width, dtype)
     if chunks:
         group = _chunk_group(dims, width, dtype)
@@ -157,11 +161,11 @@ def plan_step(
         row[tables.ONES] = n_in % lanes != 0
 
     blocks, block_size = _weight_blocks(pairs, examples, unit_width, shares_units, slab)
-    shape[tables.FIRST_LAYER_BLOCKS] = slabs = (blocks[:, tables.BLOCK_LAYER] == 0).sum()
+    shape[tables.FIRST_LAYER_BLOCKS] = first = (blocks[:, tables.BLOCK_LAYER] == 0).sum()
     shape[tables.SLABS] = -1
     if slab:
         shape[tables.SLAB_SIZE] = panels * layers[0, tables.OUTPUT_PANEL]
-        shape[tables.SLABS] = places.take(int(slabs * shape[tables.SLAB_SIZE]))
+        shape[tables.SLABS] = places.take(int(first * shape[tables.SLAB_SIZE]))
         block_size = max(block_size, _padded(slab * unit_width, lanes) * width)
     shape[tables.LAYERS], shape[tables.PANELS] = len(pairs), panels
     shape[tables.EXAMPLES] = shape[tables.MOST_EXAMPLES] = shape[tables.COLUMNS] = examples
