@@ -15,14 +15,14 @@ from .memory import Array, aligned_zeros
 # Working memory that a thread keeps from one call to the next: fresh pages cost time.
 KEPT_BYTES = 64 * 1024 * 1024
 
-# Meetings of the team in a single call; and the work that one thread does in the time that a team
-# costs in all, 29 microseconds.
-CALL_MEETINGS = 6
+# How often the members of a team wait for one another in a single call, at most; and the work that
+# one thread does in the time that a team costs in all, 29 microseconds.
+CALL_WAITS = 6
 _ALONE = dispatch.MULTIPLY_ADDS_PER_MICROSECOND * (
-    dispatch.REGION_MICROSECONDS + CALL_MEETINGS * dispatch.MEETING_MICROSECONDS
+    dispatch.REGION_MICROSECONDS + CALL_WAITS * dispatch.WAIT_MICROSECONDS
 )
 
-_no_counters = new_counters()  # a kernel alone counts nothing
+_no_counters = new_counters(1)  # a kernel alone counts nothing
 
 
 class _Kept(threading.local):
@@ -49,7 +49,7 @@ def team_for(multiply_adds: int, limit: int | None = None) -> int:
     """Threads for so much work: `dispatch.best_team`, not asked where its answer is plain."""
     if multiply_adds < _ALONE:
         return 1
-    return dispatch.best_team(multiply_adds, meetings=CALL_MEETINGS, limit=limit)
+    return dispatch.best_team(multiply_adds, waits=CALL_WAITS, limit=limit)
 
 
 def call(kernel: Callable[..., Any], team: int, *args: Any, key: Any = None) -> None:

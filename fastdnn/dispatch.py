@@ -23,12 +23,12 @@ from numpy import ndarray
 from .kernels.team import RESULT, kernel_address, launch, new_counters
 
 # Fixed costs measured on four cores of a server: entering a parallel region of the OpenMP layer,
-# and one meeting of the team inside. A region costs 5 microseconds in a loop of nothing else, but
-# (measured with two threads) 15 after 50 and 35 after 200 microseconds of Python, when the threads
-# have fallen asleep. A multiply-add takes some 25 ps (float32) to 50 ps with the work around it, on
-# one core.
+# and one wait of the members for one another inside. A region costs 5 microseconds in a loop of
+# nothing else, but (measured with two threads) 15 after 50 and 35 after 200 microseconds of Python,
+# when the threads have fallen asleep. A multiply-add takes some 25 ps (float32) to 50 ps with the
+# work around it, on one core.
 REGION_MICROSECONDS = 20.0
-MEETING_MICROSECONDS = 1.5
+WAIT_MICROSECONDS = 1.5
 MULTIPLY_ADDS_PER_MICROSECOND = 20_000.0
 
 _layers_with_teams = ("omp", "workqueue")
@@ -81,17 +81,18 @@ def threads(n_threads: int | None) -> int:
 
 
 def best_team(
-    multiply_adds: float, *, repeats: int = 1, meetings: int = 2, limit: int | None = None
+    multiply_adds: float, *, repeats: int = 1, waits: int = 2, limit: int | None = None
 ) -> int:
     """All threads there may be (``limit``) for ``repeats`` pieces of work, or one if it is faster.
 
-    One piece is ``multiply_adds`` with ``meetings`` barriers; a region is entered once for all.
+    One piece is ``multiply_adds``, in which members wait for one another ``waits`` times; a region
+    is entered once for all.
     There is nothing between: GNU OpenMP ends and starts threads where one region's team is not as
     large as the last one's, which takes ten times as long as entering it.
     """
     team = threads(limit)
     alone = multiply_adds / MULTIPLY_ADDS_PER_MICROSECOND
-    together = alone / team + meetings * MEETING_MICROSECONDS + REGION_MICROSECONDS / repeats
+    together = alone / team + waits * WAIT_MICROSECONDS + REGION_MICROSECONDS / repeats
     return team if together < alone else 1
 
 
@@ -155,9 +156,9 @@ def run_team(kernel: Any, team: int, *args: Any, key: Any = None) -> int:
     them, which are looked at otherwise. Returns what the kernel left in ``counters[RESULT]``, else
     0. The thread count of other Numba code is as before.
     """
-    counters = new_counters()
     if team > 1:
         team = min(team, most_members())
+    counters = new_counters(team)
     if team > 1 and not _inside.locked():
         # No trying to acquire it: Ctrl-C may come between that and a `try`, never within a `with`.
         # Whoever is outrun since the look at it waits for one call.

@@ -164,8 +164,9 @@ class Engine:
         nothing = np.zeros(0, self.dtype)
         empty = Matrix(nothing, 0, 0, 0, 0)
         with self._lock:
-            space = self._step_workspace(examples, n_threads)
-            team = dispatch.best_team(space.plan.multiply_adds, repeats=steps, limit=n_threads)
+            limit = dispatch.threads(n_threads)
+            space = self._step_workspace(examples, limit)
+            team = dispatch.best_team(space.plan.multiply_adds, repeats=steps, limit=limit)
             self._launch(
                 space, team, empty, empty, np.zeros(0, np.int64), nothing, nothing, np.zeros(0),
                 None, None, PLAIN, _NO_SQUARES,
@@ -194,15 +195,9 @@ class Engine:
         self._workspaces.move_to_end(key)
         return found
 
-    def _step_workspace(
-        self, examples: int, n_threads: int | None, *, weighted: bool = False
-    ) -> _Workspace:
-        """The buffers of a step of so many examples."""
-        return self._workspace(("step", examples, dispatch.threads(n_threads), weighted))
-
-    def release(self) -> None:
-        """Give back the working memory."""
-        self._workspaces.clear()
+    def _step_workspace(self, examples: int, members: int, *, weighted: bool = False) -> _Workspace:
+        """The buffers of a step of so many examples, with room for a team of ``members``."""
+        return self._workspace(("step", examples, members, weighted))
 
     def steps(
         self,
@@ -230,13 +225,16 @@ class Engine:
         before. The last step before the end of X takes what is left. ``weights`` holds a factor for
         each column of X; ``first_step`` numbers the steps for the dropout masks. Returns the number
         of steps completed and the cost of each; fewer than asked for means the training diverged.
-        Given ``costs`` hold them even where an interrupt comes before they could be returned. Given
-        ``squares`` become the sums of all squared weights after the steps that end an epoch. A
-        ``holder`` takes all columns of the same X and Y in each of its calls: from the second on
-        they need not be packed, unless somebody else has used the workspace since.
+        The costs go into ``costs`` if that is given, where they are even if an interrupt comes
+        before they could be returned; the sums of all squared weights after the steps that end an
+        epoch go into ``squares``. A ``holder`` takes all columns of the same X and Y in each of its
+        calls: from the second on they need not be packed, unless somebody else has used the
+        workspace since.
         """
         with self._lock:
-            space = self._step_workspace(examples, n_threads, weighted=weights is not None)
+            # Asked once: another Python thread may change the default at any time.
+            limit = dispatch.threads(n_threads)
+            space = self._step_workspace(examples, limit, weighted=weights is not None)
             shape = space.shapes[0]
             shape[tables.OPTIMIZER], shape[tables.COLUMNS] = optimizer, X.columns
             shape[tables.X_ROW], shape[tables.X_COLUMN] = X.row_stride, X.column_stride
@@ -252,10 +250,10 @@ class Engine:
             costs = np.zeros(len(starts)) if costs is None else costs
             if holder is not None and space.holder is holder:
                 starts = np.full_like(starts, -1)
+            elif len(starts) and starts[0] < 0:
+                raise RuntimeError("the workspace does not hold the examples any more")
             space.holder = None  # until the call has packed them
-            team = dispatch.best_team(
-                space.plan.multiply_adds, repeats=len(starts), limit=n_threads
-            )
+            team = dispatch.best_team(space.plan.multiply_adds, repeats=len(starts), limit=limit)
             done = self._launch(
                 space,
                 team,
@@ -288,7 +286,8 @@ class Engine:
         In its `steps` the first layer computes Z from X, and dW1 = dZ units^T / m.
         """
         self._measure(X, Y, weights=weights, n_threads=n_threads, holder=holder)
-        space = self._step_workspace(X.columns, n_threads, weighted=weights is not None)
+        limit = dispatch.threads(n_threads)
+        space = self._step_workspace(X.columns, limit, weighted=weights is not None)
         space.plan.set_units(space.work, units)
 
     def descend(
@@ -329,7 +328,8 @@ class Engine:
             space.progress, self.buffer, state, space.work,
             space.partial_costs, space.block_squares, X.flat, Y.flat,
             self._no_weights if weights is None else weights,
-            _NO_ORDER if order is None else order, starts, rows.reshape(-1),
+            _NO_ORDER if order is None else order, starts,
+            writable(rows.reshape(-1)),
             0.0 if clip is None else clip, costs, squares,
         )  # fmt: skip
         return int(done)
@@ -381,11 +381,12 @@ class Engine:
         if X.columns <= FEW_EXAMPLES:
             return self.forward_few(np.array(X.array(), order="C"))
         with self._lock:
-            space = self._workspace(("forward", X.columns, dispatch.threads(n_threads), False))
+            limit = dispatch.threads(n_threads)
+            space = self._workspace(("forward", X.columns, limit, False))
             shape = space.plan.shape
             shape[tables.X_ROW], shape[tables.X_COLUMN] = X.row_stride, X.column_stride
             out = np.empty((self.layout.layer_dims[-1], X.columns), self.dtype)
-            team = dispatch.best_team(space.plan.multiply_adds, meetings=1, limit=n_threads)
+            team = dispatch.best_team(space.plan.multiply_adds, waits=1, limit=limit)
             not_finite = dispatch.run_team(
                 inference.forward_panels, team,
                 shape, space.plan.layers, self.buffer, space.work, X.flat, out.reshape(-1),

@@ -15,7 +15,7 @@ from .kernels.microkernels import TILE_ROWS, TILE_VECTORS, TILE_WIDTHS, tile_add
 from .kernels.step import UNITS_TOGETHER
 from .kernels.target import TARGET
 from .kernels.vectors import lane_count
-from .kernels.weights import ROWS_TOGETHER
+from .kernels.weights import ONE_UNIT_ROWS
 from .layout import ParameterLayout
 from .memory import aligned
 from .plan import Places, Plan
@@ -32,13 +32,13 @@ PACK_TRANSPOSED_EXAMPLES = 256
 GROUP_PANELS = 1024 // TARGET.panel_bytes
 GROUP_BYTES = 1024 * 1024
 
-# In a forward pass alone they are not one but so many, because they are also packed together, and
-# rows of a large X are on pages of their own (4 % slower with 16 than with 4 of 64 bytes).
+# In a forward pass alone it is not one but so many, because they are also packed together; no more,
+# as rows of a large X are on pages of their own (4 % slower with 16 than with 4 of 64 bytes).
 FORWARD_PANELS = 4
 
-# Where they do not fit, and the largest layer has units to share out, layers are computed in tasks
-# of so many units for a group of panels, or of fewer until a layer has enough of them to share out
-# evenly: whole vectors and whole tiles.
+# Where weights take more than GROUP_BYTES, and the largest layer has TASKS_FROM_UNITS units or more
+# to share out, layers are computed in tasks of so many units for a group of panels, or of fewer
+# until a layer has TASKS_WANTED of them to share out evenly: whole vectors and whole tiles.
 TASK_UNITS = (96, 48)
 TASKS_WANTED = 24
 TASKS_FROM_UNITS = 192
@@ -259,16 +259,16 @@ def _takes_tasks(dims: tuple[int, ...], dtype: np.dtype) -> bool:
 def _tasks(dims: tuple[int, ...], panels: int, group: int, first_layer: int) -> np.ndarray:
     """The tasks from layer ``first_layer`` on, chain after chain: see ``kernels.tasks``."""
     depth = len(dims) - 1
-    stages = [(tables.FORWARD, layer, dims[layer + 1]) for layer in range(first_layer, depth)]
-    stages.append((tables.OUTPUTS, depth - 1, dims[-1]))
-    stages += [(tables.BACKWARD, layer, dims[layer]) for layer in range(depth - 1, 0, -1)]
+    stages = [(tables.FORWARD_TASK, layer, dims[layer + 1]) for layer in range(first_layer, depth)]
+    stages.append((tables.OUTPUT_TASK, depth - 1, dims[-1]))
+    stages += [(tables.BACKWARD_TASK, layer, dims[layer]) for layer in range(depth - 1, 0, -1)]
     starts = range(0, panels, group)
     tasks: list[tuple[int, ...]] = []
     for panel in starts:
         needed, after = 0, -1
         for kind, layer, units in stages:
             together = units
-            if kind != tables.OUTPUTS:
+            if kind != tables.OUTPUT_TASK:
                 enough = (s for s in TASK_UNITS if -(-units // s) * len(starts) >= TASKS_WANTED)
                 together = next(enough, TASK_UNITS[-1])
             rows, counter = range(0, units, together), tasks[-1][6] + 1 if tasks else 0
@@ -288,7 +288,7 @@ def _chunks(panels: int, weight_bytes: int) -> int:
 
 
 def _chunk_group(dims: tuple[int, ...], width: int, dtype: np.dtype) -> int:
-    """Panels whose values, twice (as dW reads them, too), stay in the second-level cache."""
+    """Panels whose values, twice (as dW reads them, too), take no more than GROUP_BYTES."""
     panel_bytes = 2 * sum(dims[1:]) * width * dtype.itemsize
     return max(1, min(GROUP_PANELS, GROUP_BYTES // panel_bytes))
 
@@ -340,7 +340,7 @@ def _packs(size: int, examples: int, enough: int, dtype: np.dtype) -> bool:
 
 def _padded(rows: int, lanes: int) -> int:
     """Rows of a panel: transposing reads whole squares of lanes x lanes, and dW some together."""
-    together = max(lanes, ROWS_TOGETHER)
+    together = max(lanes, ONE_UNIT_ROWS)
     return -(-rows // together) * together
 
 

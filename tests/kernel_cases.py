@@ -154,7 +154,7 @@ def guarded(values: np.ndarray, *, at_end: bool = True) -> np.ndarray:
 
 def run_all(function: Any, team: int, arguments: tuple[Any, ...]) -> np.ndarray:
     """A kernel launched for all members; returns the counters."""
-    counters = new_counters()
+    counters = new_counters(team)
     launch(kernel_address(function, arguments), counters, team, arguments)
     return counters
 

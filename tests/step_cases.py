@@ -244,7 +244,7 @@ def launch(team: int | None, *arguments: Any) -> int:
     """Call the kernel alone, or from the parallel loop with exactly ``team`` threads."""
     if team is not None and JIT:
         return int(run_all(step.train_steps, team, arguments)[RESULT])
-    counters = new_counters()
+    counters = new_counters(1)
     step.train_steps(0, counters, 1, *arguments)
     return int(counters[RESULT])
 

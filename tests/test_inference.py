@@ -13,14 +13,14 @@ from step_cases import planned
 import fastdnn
 from fastdnn import reference, workspace
 from fastdnn.kernels import tables
-from fastdnn.kernels.linear import K_BLOCK, ROWS_TOGETHER
+from fastdnn.kernels.linear import K_BLOCK, ROWS_PER_PASS
 from fastdnn.kernels.vectors import lane_count
 from fastdnn.layout import ParameterLayout
 
 pytestmark = pytest.mark.front
 
 # More units than rows go together, and more inputs than a run of k takes.
-DIMS = (K_BLOCK + 5, 2 * ROWS_TOGETHER + 7, ROWS_TOGETHER + 1, 3)
+DIMS = (K_BLOCK + 5, 2 * ROWS_PER_PASS + 7, ROWS_PER_PASS + 1, 3)
 ALWAYS = {"PACK_BYTES": 0, "PACK_EXAMPLES": 0}
 NEVER = {"PACK_BYTES": 2**60}
 

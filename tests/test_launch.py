@@ -10,7 +10,7 @@ from kernel_cases import assert_same, each_dtype, each_team, run_all
 from fastdnn import dispatch
 from fastdnn.kernels import team as teams
 from fastdnn.kernels.jit import kernel
-from fastdnn.kernels.team import RESULT
+from fastdnn.kernels.team import ARRIVALS, RESULT
 
 pytestmark = pytest.mark.kernels
 
@@ -19,7 +19,8 @@ pytestmark = pytest.mark.kernels
 def member_adds(member, counters, team, out, amounts):
     """Everyone adds to its own place, and once all have, to that of its neighbour."""
     out[member] += amounts[member]
-    teams.meet(counters, team, 1)
+    teams.atomic_add(counters, ARRIVALS, 1)
+    teams.wait_for(counters, ARRIVALS, team)
     out[(member + 1) % team] += 100
     if member == 0:
         counters[RESULT] = 7

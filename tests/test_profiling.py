@@ -38,9 +38,9 @@ def test_chains_do_the_multiply_adds_that_are_counted(dtype: str, rounds: int) -
         expected = expected * expected.dtype.type(roofline.FACTOR) + roofline.ADDEND
     with fenced() as allocate:
         alone, together = allocate(start), allocate(start)
-        roofline.multiply_adds(0, new_counters(), 1, alone, size, rounds)
+        roofline.multiply_adds(0, new_counters(1), 1, alone, size, rounds)
         for member in range(3):
-            roofline.multiply_adds(member, new_counters(), 3, together, size, rounds)
+            roofline.multiply_adds(member, new_counters(1), 3, together, size, rounds)
     assert_close(alone[:size], expected[:size])
     assert_same(alone[size:], start[size:])
     assert_close(together, expected)
@@ -59,10 +59,10 @@ def test_triad_writes_every_element_and_no_other(dtype: str) -> None:
             with fenced() as allocate:
                 a, left, right = allocate(np.zeros(count, dtype)), allocate(b), allocate(c)
                 for member in range(team):
-                    roofline.triad(member, new_counters(), team, a, left, right, scale)
+                    roofline.triad(member, new_counters(1), team, a, left, right, scale)
             assert_close(a, b + 0.75 * c)
             alone = np.zeros(count, dtype)
-            roofline.triad(0, new_counters(), 1, alone, b, c, scale)
+            roofline.triad(0, new_counters(1), 1, alone, b, c, scale)
             assert_same(a, alone)
 
 

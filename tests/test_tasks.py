@@ -9,7 +9,7 @@ from kernel_cases import each_dtype
 from fastdnn import workspace
 from fastdnn.kernels import tables
 from fastdnn.kernels.microkernels import TILE_ROWS, TILE_VECTORS, tile_height
-from fastdnn.kernels.tables import BACKWARD, FORWARD, OUTPUTS
+from fastdnn.kernels.tables import BACKWARD_TASK, FORWARD_TASK, OUTPUT_TASK
 from fastdnn.kernels.vectors import lane_count
 from fastdnn.layout import ParameterLayout
 
@@ -48,9 +48,9 @@ def test_every_unit_of_every_panel_once(case, dtype):
     expected = [
         (kind, layer, unit, p)
         for kind, layers, side in (
-            (FORWARD, range(first, depth), 1),
-            (OUTPUTS, [depth - 1], 1),
-            (BACKWARD, range(1, depth), 0),
+            (FORWARD_TASK, range(first, depth), 1),
+            (OUTPUT_TASK, [depth - 1], 1),
+            (BACKWARD_TASK, range(1, depth), 0),
         )
         for layer in layers
         for unit in range(dims[layer + side])
@@ -93,7 +93,7 @@ def test_tasks_start_whole_tiles_and_vectors(case, dtype):
         row, layer = task[tables.TASK_ROW], planned.layers[task[tables.TASK_LAYER]]
         assert row % lane_count(dtype) == 0
         assert layer[tables.PACKED] < 0
-        if layer[tables.PACKED_T] >= 0 and task[tables.TASK_KIND] == BACKWARD:
+        if layer[tables.PACKED_T] >= 0 and task[tables.TASK_KIND] == BACKWARD_TASK:
             assert planned.shape[tables.VECTORS] == TILE_VECTORS
             assert row % tile_height(int(layer[tables.N_IN]), TILE_VECTORS) == 0
 

@@ -1,4 +1,4 @@
-"""Sharing out work, counting together, and meeting: one member and many."""
+"""Sharing out work, counting together, and waiting: one member and many."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def count_up(counters, index, amount):
 
 
 def test_atomic_add_returns_what_was_there_before():
-    counters = new_counters()
+    counters = new_counters(1)
     assert count_up(counters, 3, 5) == (0, 5)
     assert count_up(counters, 3, -2) == (5, 3)
     assert counters[3] == 3 and np.count_nonzero(counters) == 1
@@ -53,8 +53,9 @@ def test_atomic_add_returns_what_was_there_before():
 
 def test_counters_have_a_cache_line_each():
     places = [teams.ARRIVALS, teams.FAILURES, teams.RESULT]
-    assert min(np.diff(sorted(places))) * new_counters().itemsize >= 64
-    assert new_counters().dtype == np.int64 and max(places) < new_counters().size
+    counters = new_counters(1)
+    assert min(np.diff(sorted(places))) * counters.itemsize >= 64
+    assert counters.dtype == np.int64 and max(places) < counters.size
 
 
 @parallel_kernel
@@ -66,98 +67,38 @@ def count_together(counters, team, rounds):
 
 @pytest.mark.needs_jit
 def test_no_addition_is_lost_between_threads():
-    counters = new_counters()
+    counters = new_counters(4)
     count_together(counters, 4, 100_000)
     assert counters[ARRIVALS] == 400_000
 
 
-# --- meetings -------------------------------------------------------------------------------------
-
-
-@parallel_kernel
-def relay(counters, team, meetings, written, seen):
-    """Everyone writes the number of the round, meets, and reads what all the others wrote."""
-    for member in prange(team):
-        me = np.int64(member)
-        for i in range(meetings):
-            written[me * 8] = i + 1
-            teams.meet(counters, team, 2 * i + 1)
-            least = written[0]
-            for other in range(team):
-                least = min(least, written[other * 8])
-            seen[me, i] = least
-            teams.meet(counters, team, 2 * i + 2)  # nobody writes on before all have read
-
-
-def met(team, meetings):
-    """What the members saw: the round's number, if nobody left a meeting too early."""
-    counters = new_counters()
-    written, seen = np.zeros(8 * team, np.int64), np.full((team, meetings), -1)
-    before = numba.get_num_threads()
-    numba.set_num_threads(min(team, numba.config.NUMBA_NUM_THREADS))
-    try:
-        relay(counters, team, meetings, written, seen)
-    finally:
-        numba.set_num_threads(before)
-    return counters, seen
+@kernel
+def come_and_look(member, counters, team, written, seen):
+    """Everyone writes a number; who comes last reads them all."""
+    written[member] = member + 1
+    if teams.arrives_last(counters, team):
+        for i in range(team):
+            seen[0] += written[i]
 
 
 @each_team
-def test_nobody_leaves_before_all_have_come(team):
-    meetings = 2_000
-    counters, seen = met(team, meetings)
-    np.testing.assert_array_equal(seen, np.tile(np.arange(1, meetings + 1), (team, 1)))
-    assert counters[ARRIVALS] == (0 if team == 1 else 2 * meetings * team)
-
-
-@parallel_kernel
-def relay_without_meeting(counters, team, meetings, written, seen):
-    for member in prange(team):
-        me = np.int64(member)
-        for i in range(meetings):
-            written[me * 8] = i + 1
-            teams.atomic_add(counters, ARRIVALS, 1)
-            least = written[0]
-            for other in range(team):
-                least = min(least, written[other * 8])
-            seen[me, i] = least
-
-
 @pytest.mark.needs_jit
-@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="Numba has 1 thread here")
-def test_without_a_meeting_the_relay_would_break():
-    """The relay can fail: members that do not wait see numbers of other rounds."""
-    meetings = 100_000
-    expected = np.arange(1, meetings + 1)
-    for _ in range(20):
-        written, seen = np.zeros(16, np.int64), np.full((2, meetings), -1)
-        relay_without_meeting(new_counters(), 2, meetings, written, seen)
-        if (seen != expected).any():
-            return
-    pytest.fail("members in step by chance, twenty times over")
+def test_who_arrives_last_sees_what_all_have_written(team):
+    for _ in range(2000):
+        written, seen = np.zeros(team, np.int64), np.zeros(1, np.int64)
+        run_all(come_and_look, team, (written, seen))
+        assert seen[0] == team * (team + 1) // 2
 
 
-@pytest.mark.slow
-@pytest.mark.needs_jit
-def test_more_members_than_cores_still_meet():
-    """A member that waits gives its core to the one it waits for."""
-    code = (
-        "import numpy as np\n"
-        "from test_team import met\n"
-        "counters, seen = met(16, 300)\n"
-        "assert (seen == np.arange(1, 301)).all(), seen\n"
-        "print('met', counters[0])\n"
-    )
-    result = run_python(code, NUMBA_NUM_THREADS="16")
-    assert result.stdout.split() == ["met", str(2 * 300 * 16)], result.stderr
+def test_who_arrives_last_comes_after_all_others():
+    counters = new_counters(3)
+    seen = np.zeros(1, np.int64)
+    for member, total in ((1, 0), (0, 0), (2, 6)):
+        come_and_look(member, counters, 3, np.arange(1, 4), seen)
+        assert seen[0] == total
 
 
 # --- pieces of work -------------------------------------------------------------------------------
-
-KINDS = (
-    teams.PACKING, teams.LOADING, teams.UNITS, teams.PANELS, teams.TASKS, teams.FIRST_BLOCKS,
-    teams.OTHER_BLOCKS,
-)  # fmt: skip
 
 
 @kernel
@@ -205,7 +146,7 @@ def test_an_exchange_needs_what_is_expected():
     assert np.count_nonzero(counters) == 1
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", teams.KINDS)
 @pytest.mark.parametrize("count", [0, 1, 2, 9])
 @pytest.mark.parametrize("team", [1, 2, 3, 7])
 def test_own_pieces_come_before_those_of_the_next_members(team, count, kind):
@@ -228,7 +169,7 @@ def test_no_piece_goes_to_two_members(team):
             pieces, idle = [], set()
             while len(idle) < team:
                 member = int(stream.randint(team))
-                piece = claim(counters, teams.PANELS, phase, member, team, count)
+                piece = claim(counters, teams.PANEL_PIECES, phase, member, team, count)
                 if piece < 0:
                     idle.add(member)
                 else:
@@ -242,12 +183,12 @@ def test_who_comes_late_finds_nothing_left(team):
     count = 3 * team
     for begun in (0, 1, count):
         counters = tickets()
-        others = claimed(counters, teams.PANELS, 4, 1, team, count)
+        others = claimed(counters, teams.PANEL_PIECES, 4, 1, team, count)
         assert sorted(others) == list(range(count))
-        later = [claim(counters, teams.PANELS, 5, 1, team, count) for _ in range(begun)]
+        later = [claim(counters, teams.PANEL_PIECES, 5, 1, team, count) for _ in range(begun)]
         for phase in (1, 3, 4):
-            assert claim(counters, teams.PANELS, phase, 0, team, count) == -1
-        rest = claimed(counters, teams.PANELS, 5, 0, team, count)
+            assert claim(counters, teams.PANEL_PIECES, phase, 0, team, count) == -1
+        rest = claimed(counters, teams.PANEL_PIECES, 5, 0, team, count)
         assert sorted(later + rest) == list(range(count))
 
 
@@ -260,7 +201,7 @@ def test_links_are_claimed_in_the_order_of_their_chain(team, chains):
     for phase in (1, 2, 5):
         claimed = []
         for member in members.tolist():
-            piece = claim_link(counters, teams.TASKS, phase, member, team, chains, length)
+            piece = claim_link(counters, teams.TASK_PIECES, phase, member, team, chains, length)
             first, end = share(member, team, chains)
             own = set(range(first * length, end * length)) - set(claimed)
             assert piece in own if own else piece not in claimed or piece == -1
@@ -269,21 +210,24 @@ def test_links_are_claimed_in_the_order_of_their_chain(team, chains):
         for chain in range(chains):
             links = [piece for piece in claimed if piece // length == chain]
             assert links == sorted(links)
-        assert claim_link(counters, teams.TASKS, phase - 1, 0, team, chains, length) == -1
+        assert claim_link(counters, teams.TASK_PIECES, phase - 1, 0, team, chains, length) == -1
 
 
 def test_kinds_of_pieces_are_apart():
-    """Each member of the largest team has a line for each kind, behind the other counters."""
-    team, count = numba.config.NUMBA_NUM_THREADS, 20 * numba.config.NUMBA_NUM_THREADS
-    counters = new_counters()
+    """Each member of a team of any size has a line for each kind, behind the other counters.
+
+    Numba's number of threads may grow until they run.
+    """
+    team = 4 * numba.config.NUMBA_NUM_THREADS
+    counters, count = new_counters(team), 20 * team
     others = [ARRIVALS, teams.FINISHED, teams.FAILURES, RESULT]
     counters[others] = -5
     for i in range(2):
-        for kind, member in itertools.product(KINDS, range(team)):
+        for kind, member in itertools.product(teams.KINDS, range(team)):
             own, _ = share(member, team, count)
             assert claim(counters, kind, 1, member, team, count) == own + i
     lines = np.flatnonzero(counters)
-    assert len(lines) == len(others) + len(KINDS) * team
+    assert len(lines) == len(others) + len(teams.KINDS) * team
     assert np.diff(lines).min() * counters.itemsize >= 64
     assert (counters[others] == -5).all()
 
@@ -307,7 +251,7 @@ def take_all(member, counters, team, count, rounds, late, done, taken_over, valu
     first, end = teams.share(member, team, count)
     goal = 0
     for i in range(rounds):
-        piece = teams.claim(counters, teams.PANELS, 2 * i + 1, member, team, count)
+        piece = teams.claim(counters, teams.PANEL_PIECES, 2 * i + 1, member, team, count)
         while piece >= 0:
             teams.atomic_add(done, piece, 1)
             values[piece] = i + 1
@@ -317,7 +261,7 @@ def take_all(member, counters, team, count, rounds, late, done, taken_over, valu
                 for _ in range(1000):
                     teams.relax()
             teams.finish(counters, team)
-            piece = teams.claim(counters, teams.PANELS, 2 * i + 1, member, team, count)
+            piece = teams.claim(counters, teams.PANEL_PIECES, 2 * i + 1, member, team, count)
         goal += count
         teams.wait(counters, team, goal)
         least, most = values[0], values[0]
@@ -327,10 +271,10 @@ def take_all(member, counters, team, count, rounds, late, done, taken_over, valu
         if not teams.overtaken(counters, team, goal + team):
             seen[member, 0] = min(seen[member, 0], least - i)
             seen[member, 1] = max(seen[member, 1], most - i)
-        piece = teams.claim(counters, teams.UNITS, 2 * i + 2, member, team, team)
+        piece = teams.claim(counters, teams.UNIT_PIECES, 2 * i + 2, member, team, team)
         while piece >= 0:
             teams.finish(counters, team)
-            piece = teams.claim(counters, teams.UNITS, 2 * i + 2, member, team, team)
+            piece = teams.claim(counters, teams.UNIT_PIECES, 2 * i + 2, member, team, team)
         goal += team
         teams.wait(counters, team, goal)
 
@@ -350,3 +294,20 @@ def test_a_team_does_every_piece_once_a_phase(late, team):
         assert counters[teams.FINISHED] == (0 if team == 1 else rounds * (count + team))
     if 0 <= late < team:
         assert (taken_over[0] > 0) == (team > 1)  # of 500 pieces with one slow member
+
+
+def worked(team, rounds):
+    """How often each of the pieces was done, one a member."""
+    done, taken_over = np.zeros(team, np.int64), np.zeros(1, np.int64)
+    values, seen = np.zeros(team, np.int64), np.ones((team, 2), np.int64)
+    run_all(take_all, team, (team, rounds, -1, done, taken_over, values, seen))
+    return done
+
+
+@pytest.mark.slow
+@pytest.mark.needs_jit
+def test_more_members_than_cores_come_to_an_end():
+    """A member that waits gives its core to the one it waits for."""
+    code = "from test_team import worked\nprint(*worked(16, 300))\n"
+    result = run_python(code, NUMBA_NUM_THREADS="16")
+    assert result.stdout.split() == ["300"] * 16, result.stderr

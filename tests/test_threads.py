@@ -132,7 +132,7 @@ class TestTeamSize:
         assert sizes == sorted(sizes)
 
     def test_many_repeats_share_the_cost_of_a_region(self):
-        work = dispatch.MULTIPLY_ADDS_PER_MICROSECOND * (2 * dispatch.MEETING_MICROSECONDS + 5)
+        work = dispatch.MULTIPLY_ADDS_PER_MICROSECOND * (2 * dispatch.WAIT_MICROSECONDS + 5)
         assert dispatch.best_team(work, repeats=10**6) > dispatch.best_team(work, repeats=1) == 1
 
     def test_limits(self, monkeypatch):

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from network_cases import assert_same_bits, problem, tanh_network
+from numba import types
 
 import fastdnn
-from fastdnn import checkpoints, engine, training
+from fastdnn import checkpoints, dispatch, engine, training
 from fastdnn.callbacks import Watcher
+from fastdnn.kernels import step, updates
 from fastdnn.optimizers import OPTIMIZERS
 from fastdnn.training import DivergenceError
 
@@ -237,3 +239,33 @@ def test_divergence_within_a_call_of_several_epochs(pace, shuffle):
         runs.append((str(caught.value), net.history.cost, net.history.learning_rate,
                      net.parameters["b1"].item(), net._rng.random()))  # fmt: skip
     assert runs[0] == runs[1] == runs[2]
+
+
+@pytest.mark.needs_jit
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_the_step_is_compiled_for_arrays_that_may_be_written(n_threads):
+    """Else it would be compiled twice: `compile` cannot foresee which arrays are read-only."""
+    trained(n_threads=n_threads, dropout=0.1)
+    for kinds in step.train_steps.overloads:
+        assert all(kind.mutable for kind in kinds if isinstance(kind, types.Array)), kinds
+
+
+def test_a_workspace_without_the_examples_is_not_trained_on():
+    """Steps that keep the examples of the step before need them to be there."""
+    net = tanh_network()
+    X, Y = (engine.Matrix.of(array, net.dtype) for array in problem(net, M))
+    zeros = np.zeros((2, updates.COEFFICIENTS), net.dtype)
+    before = net._engine.buffer.copy()
+    with pytest.raises(RuntimeError, match="does not hold the examples"):
+        net._engine.steps(X, Y, np.full(2, -1), zeros, updates.SGD, zeros[0], M, holder=object())
+    assert_same_bits(net._engine.buffer, before)
+
+
+def test_a_team_is_no_larger_than_its_workspace(monkeypatch):
+    """Another Python thread may change the default while a call asks for it."""
+    most, teams = iter((1, 4, 4, 4)), []
+    monkeypatch.setattr(dispatch, "default_threads", lambda: next(most))
+    monkeypatch.setattr(dispatch, "best_team", lambda *_, limit, **__: dispatch.threads(limit))
+    monkeypatch.setattr(dispatch, "run_team", lambda kernel, team, *_: teams.append(team) or 0)
+    tanh_network()._engine.compile(M)
+    assert teams == [1]

@@ -136,7 +136,7 @@ def _all_finite(array: FloatArray, n_threads: int | None) -> bool:
     flat = flattened(array)
     if flat is None:
         return False
-    team = dispatch.best_team(ELEMENT_COST * array.size, meetings=1, limit=n_threads)
+    team = dispatch.best_team(ELEMENT_COST * array.size, waits=1, limit=n_threads)
     return dispatch.run_team(count_not_finite, team, flat) == 0
 
 

@@ -42,7 +42,7 @@ from .simd import (
     store_up_to,
     sum_lanes,
 )
-from .team import RESULT, atomic_add, meet, share
+from .team import RESULT, arrives_last, atomic_add, share
 
 # Elements of a piece of work, and of a run whose sum is added to the total in float64.
 PIECE = 1024
@@ -197,8 +197,7 @@ def cost(member, counters, team, partial, AL, Y, loss):
         partial[i] = _cost_run(
             loss, pointer(AL, start), pointer(Y, start), min(run, AL.size - start)
         )
-    meet(counters, team, 1)
-    if member == 0:
+    if arrives_last(counters, team):
         total = 0.0
         for i in range(partial.size):
             total += partial[i]

@@ -46,7 +46,7 @@ from .simd import (
     store_up_to,
     sum_lanes,
 )
-from .team import PACKING, PANELS, UNITS, claim, finish, share, wait
+from .team import PACKING_PIECES, PANEL_PIECES, UNIT_PIECES, claim, finish, share, wait
 from .vectors import lane_count
 
 # k runs in blocks of K_RUN: a tile of the left operand takes 6 KiB of the first-level cache, a
@@ -120,7 +120,7 @@ def _pack_panels(
     width = TILE_VECTORS * lanes(packed)
     runs = (depth + K_RUN - 1) // K_RUN
     count = (panels + group - 1) // group * runs
-    piece = _next(counters, PANELS, phase, member, team, count, -1)
+    piece = _next(counters, PANEL_PIECES, phase, member, team, count, -1)
     while piece >= 0:
         panel, k = piece // runs * group, piece % runs * K_RUN
         j = panel * width
@@ -130,7 +130,7 @@ def _pack_panels(
             min(group, panels - panel), width, columns - j, min(K_RUN, depth - k), square,
         )  # fmt: skip
         finish(counters, team)
-        piece = _next(counters, PANELS, phase, member, team, count, piece)
+        piece = _next(counters, PANEL_PIECES, phase, member, team, count, piece)
     return count
 
 
@@ -139,13 +139,13 @@ def _pack_left(
     member, counters, team, packed, left, left_row, left_k, rows, k_count, height, square
 ):
     """Pack the left operand, in pieces; returns how many."""
-    piece = _next(counters, PACKING, 1, member, team, LEFT_PIECES, -1)
+    piece = _next(counters, PACKING_PIECES, 1, member, team, LEFT_PIECES, -1)
     while piece >= 0:
         pack_left(
             packed, piece, LEFT_PIECES, left, left_row, left_k, rows, k_count, K_RUN, height, square
         )
         finish(counters, team)
-        piece = _next(counters, PACKING, 1, member, team, LEFT_PIECES, piece)
+        piece = _next(counters, PACKING_PIECES, 1, member, team, LEFT_PIECES, piece)
     return LEFT_PIECES
 
 
@@ -231,7 +231,7 @@ def _tile_products(
                 )  # fmt: skip
             wait(counters, team, goal)
             count = groups * blocks
-            piece = _next(counters, UNITS, phase, member, team, count, -1)
+            piece = _next(counters, UNIT_PIECES, phase, member, team, count, -1)
             while piece >= 0:
                 panel, tile = first + piece // blocks * group, piece % blocks * block
                 _block(
@@ -241,7 +241,7 @@ def _tile_products(
                     k, k_end, k_count, slot, own_tile,
                 )  # fmt: skip
                 finish(counters, team)
-                piece = _next(counters, UNITS, phase, member, team, count, piece)
+                piece = _next(counters, UNIT_PIECES, phase, member, team, count, piece)
             goal += count
             if end < panels or k_end < k_count:  # before the next round packs, or adds to ``out``
                 wait(counters, team, goal)

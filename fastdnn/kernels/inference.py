@@ -38,6 +38,7 @@ from .tables import (
     OUTPUT,
     OUTPUT_PANEL,
     PACKS,
+    PANELS,
     PIECES,
     SCRATCH,
     SCRATCH_SIZE,
@@ -47,8 +48,7 @@ from .tables import (
     B,
     W,
 )
-from .tables import PANELS as PANEL_COUNT
-from .team import PANELS, RESULT, atomic_add, claim
+from .team import PANEL_PIECES, RESULT, atomic_add, claim
 from .weights import pack_weights
 
 
@@ -87,10 +87,10 @@ def forward_panels(member, counters, team, shape, layers, parameters, work, x, o
     last = shape[LAYERS] - 1
     n_in, n_out = layers[0, N_IN], layers[last, N_OUT]
     slot = member * group
-    piece = claim(counters, PANELS, 2, member, team, shape[PIECES])
+    piece = claim(counters, PANEL_PIECES, 2, member, team, shape[PIECES])
     while piece >= 0:
         panel = piece * group
-        panels = min(group, shape[PANEL_COUNT] - panel)
+        panels = min(group, shape[PANELS] - panel)
         # All panels of the group at once: rows of a large X lie on different pages of memory.
         pack_lines(
             pointer(work, layers[0, INPUT] + slot * layers[0, INPUT_PANEL]),
@@ -109,7 +109,7 @@ def forward_panels(member, counters, team, shape, layers, parameters, work, x, o
             start = (panel + i) * width
             A = pointer(work, layers[last, OUTPUT] + (slot + i) * layers[last, OUTPUT_PANEL])
             _unpack(pointer(out, start), examples, A, n_out, min(width, examples - start), width)
-        piece = claim(counters, PANELS, 2, member, team, shape[PIECES])
+        piece = claim(counters, PANEL_PIECES, 2, member, team, shape[PIECES])
 
 
 # Rows of W whose inner products are taken together: enough chains of multiply-adds to keep the

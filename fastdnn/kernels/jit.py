@@ -1,6 +1,6 @@
 """The one place that spells a Numba flag, and the policy of the compilation cache.
 
-Four decorators, by what a function is for:
+Five decorators, by what a function is for:
 
 ``routine``
     a formula or a loop that other kernels call.

@@ -25,7 +25,7 @@ K_BLOCK = min(256, 32 * 1024 // TARGET.panel_bytes)
 
 # Rows of the left operand, as they lie, that go through all of k before the next ones: each may be
 # on a page of memory of its own, of which the processor remembers some dozens.
-ROWS_TOGETHER = 96
+ROWS_PER_PASS = 96
 
 
 @routine
@@ -54,8 +54,8 @@ def multiply_panels(
         epilogue = PLAIN
     height = tile_height(rows if packed else row_end - row, vectors)
     together = row_end - row
-    if together > ROWS_TOGETHER and not packed:
-        together = ROWS_TOGETHER // height * height
+    if together > ROWS_PER_PASS and not packed:
+        together = ROWS_PER_PASS // height * height
     for first in range(row, row_end, together):
         end = min(first + together, row_end)
         size, whole = (end - first) * width, (end - first) // height

@@ -5,9 +5,10 @@ A tile is ``rows`` x ``vectors`` accumulators that stay in registers while k run
     acc[i, :] = sum_k  left[i, k] * right[k, :]
     out[i, :] = scale * acc[i, :]  (+ out[i, :]  or  + bias[i], and relu or its derivative)
 
-It is 1, 2 or TILE_VECTORS vectors wide, and has as many rows as the register file allows. The wide
-tile loads 10 operands for 24 multiply-adds where two vectors and 14 rows would load 16 for 28: with
-another thread on the same core, which shares its load units, that is 8 % faster.
+It is 1, 2 or TILE_VECTORS vectors wide, and has as many rows as the register file allows. With 32
+registers the wide tile loads 10 operands for 24 multiply-adds where two vectors and 14 rows would
+load 16 for 28: with another thread on the same core, which shares its load units, that is 8 %
+faster.
 
 ``left`` is read one scalar at a time and broadcast, with a stride for rows and one for k, so one
 kernel serves W (k contiguous), W^T (rows contiguous), packed panels and blocked activations.

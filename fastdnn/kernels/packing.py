@@ -3,7 +3,8 @@
 A *panel* holds ``width`` neighbouring columns of a matrix, row after row, so that the micro-kernel
 reads it as one unbroken run of vectors. Activations live in panels of examples (units x width);
 the gradient of the weights reads the same numbers in panels of units (examples x width).
-Columns beyond the last example hold zeros.
+Columns beyond the last example hold finite numbers that count for nothing: zeros, or in a batch
+with fewer examples the last one again (``examples.spread_examples``).
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ def spread_example(units, units_panel, unit_width, source, count):
 def transpose_units(panel, width, units, units_panel, unit_width, rows):
     """One panel of examples out of the panels of units: the way back of `transpose_panel`.
 
-    Examples beyond the last one are whatever stood in ``units``: zeros.
+    Columns beyond the last example are whatever stood in ``units``.
     """
     out_of_line()
     lane = lanes(panel)

@@ -50,7 +50,7 @@ from .tables import (
     B,
     W,
 )
-from .team import FIRST_BLOCKS, claim, finish, wait
+from .team import FIRST_BLOCK_PIECES, claim, finish, wait
 
 
 @routine
@@ -110,13 +110,13 @@ def multiply_slabs(
     """Every slab's part of Z, with X from ``start`` on, or as loaded before; the new goal."""
     out_of_line()
     count = shape[FIRST_LAYER_BLOCKS]
-    slab = claim(counters, FIRST_BLOCKS, phase, member, team, count)
+    slab = claim(counters, FIRST_BLOCK_PIECES, phase, member, team, count)
     while slab >= 0:
         if start >= 0:
             _load_slab(work, shape, layers, blocks[slab], x, order, start, scratch)
         multiply_slab(work, parameters, shape, layers, blocks[slab], slab, scratch)
         finish(counters, team)
-        slab = claim(counters, FIRST_BLOCKS, phase, member, team, count)
+        slab = claim(counters, FIRST_BLOCK_PIECES, phase, member, team, count)
     wait(counters, team, goal + count)
     return goal + count
 

@@ -1,9 +1,10 @@
 """A whole training step, and many of them, in one compiled call that allocates nothing.
 
-A step has two phases (``examples``, ``weights``), and each phase only independent pieces: panels of
-examples, then blocks of weights. Members of the team share out the pieces of a phase, and the next
-one begins when all are finished. Who takes which piece changes no number, and nothing is added up
-across members, so the result is bit-identical for any team.
+A step has two main phases (``examples``, ``weights``), and each phase only independent pieces:
+panels of examples, then blocks of weights. Before them, where it pays, weights are packed, X is
+loaded and the first layer is computed, each a phase of its own. Members of the team share out the
+pieces of a phase, and the next one begins when all are finished. Who takes which piece changes no
+number, and nothing is added up across members, so the result is bit-identical for any team.
 
 The network is a table of integers, offsets into two flat buffers: ``parameters`` and ``work``. See
 ``tables``; ``fastdnn.workspace`` lays them out.
@@ -29,20 +30,20 @@ from .tables import (
     N_IN,
     N_OUT,
     PACKS,
+    PANELS,
     PIECES,
     SCRATCH,
     SCRATCH_SIZE,
     SLABS,
     WIDTH,
 )
-from .tables import PANELS as PANEL_COUNT
 from .tasks import run_tasks
 from .team import (
     FAILURES,
-    LOADING,
-    PANELS,
+    LOADING_PIECES,
+    PANEL_PIECES,
     RESULT,
-    UNITS,
+    UNIT_PIECES,
     claim,
     finish,
     overtaken,
@@ -57,7 +58,7 @@ from .weights import add_chunk_gradient, pack_weights, sum_squares, update_weigh
 UNITS_TOGETHER = 32
 
 
-# Phases of a step, in their order; with clipping the update takes two.
+# Phases of a step, in their order; with clipping the update takes two. A step has _PHASES numbers.
 _PACK, _LOAD, _FIRST, _EXAMPLES, _UPDATE = range(1, 6)
 _PHASES = 8
 
@@ -68,12 +69,12 @@ def _load(
 ):  # fmt: skip
     """All panels of X and Y, before any is used; returns the new goal."""
     out_of_line()
-    panels = shape[PANEL_COUNT]
-    panel = claim(counters, LOADING, phase, member, team, panels)
+    panels = shape[PANELS]
+    panel = claim(counters, LOADING_PIECES, phase, member, team, panels)
     while panel >= 0:
         load_panel(work, shape, layers, x, y, sample_weights, order, start, panel)
         finish(counters, team)
-        panel = claim(counters, LOADING, phase, member, team, panels)
+        panel = claim(counters, LOADING_PIECES, phase, member, team, panels)
     wait(counters, team, goal + panels)
     return goal + panels
 
@@ -88,15 +89,15 @@ def _first_layer(
     member that updates them.
     """
     out_of_line()
-    units, panels = layers[0, N_OUT], shape[PANEL_COUNT]
+    units, panels = layers[0, N_OUT], shape[PANELS]
     count = (units + UNITS_TOGETHER - 1) // UNITS_TOGETHER
-    piece = claim(counters, UNITS, phase, member, team, count)
+    piece = claim(counters, UNIT_PIECES, phase, member, team, count)
     while piece >= 0:
         row = piece * UNITS_TOGETHER
         end = min(row + UNITS_TOGETHER, units)
         forward_units(work, parameters, shape, layers, 0, row, end, 0, 0, panels, number, 0)
         finish(counters, team)
-        piece = claim(counters, UNITS, phase, member, team, count)
+        piece = claim(counters, UNIT_PIECES, phase, member, team, count)
     wait(counters, team, goal + count)
     return goal + count
 
@@ -111,9 +112,9 @@ def _examples(
     Panels are loaded here where ``start`` is not -1.
     """
     width, group, pieces = shape[WIDTH], shape[GROUP], shape[PIECES]
-    piece = claim(counters, PANELS, phase, member, team, pieces)
+    piece = claim(counters, PANEL_PIECES, phase, member, team, pieces)
     while piece >= 0:
-        first, end = share(piece, pieces, shape[PANEL_COUNT])
+        first, end = share(piece, pieces, shape[PANELS])
         for panel in range(first, end, group):
             panels = min(group, end - panel)
             if start >= 0:
@@ -137,7 +138,7 @@ def _examples(
                     backward_units(work, parameters, shape, layers, layer, 0, layers[layer, N_IN],
                                    panel, slot, panels, number)  # fmt: skip
         finish(counters, team)
-        piece = claim(counters, PANELS, phase, member, team, pieces)
+        piece = claim(counters, PANEL_PIECES, phase, member, team, pieces)
     wait(counters, team, goal + pieces)
     return goal + pieces
 
@@ -207,7 +208,7 @@ def train_steps(
                 partial_costs, x, y, sample_weights, order, start, number,
             )  # fmt: skip
         cost = 0.0
-        for i in range(shape[PANEL_COUNT]):
+        for i in range(shape[PANELS]):
             cost += partial_costs[i]
         cost /= shape[EXAMPLES]
         # To a member that comes when the update is over, later costs may already stand there.

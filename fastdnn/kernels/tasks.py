@@ -13,8 +13,8 @@ from .examples import backward_units, costs_and_errors, forward_units
 from .jit import routine
 from .simd import out_of_line
 from .tables import (
-    BACKWARD,
-    FORWARD,
+    BACKWARD_TASK,
+    FORWARD_TASK,
     PANELS,
     PIECES,
     TASK_AFTER,
@@ -27,7 +27,7 @@ from .tables import (
     TASK_ROW,
     TASK_ROW_END,
 )
-from .team import TASKS, atomic_add, claim_link, finish, wait, wait_for
+from .team import TASK_PIECES, atomic_add, claim_link, finish, wait, wait_for
 
 
 @routine
@@ -41,7 +41,7 @@ def run_tasks(
     """
     out_of_line()
     count, chains = tasks.shape[0], shape[PIECES]
-    i = claim_link(counters, TASKS, phase, member, team, chains, count // chains)
+    i = claim_link(counters, TASK_PIECES, phase, member, team, chains, count // chains)
     while i >= 0:
         task = tasks[i]
         if task[TASK_AFTER] >= 0:
@@ -52,16 +52,16 @@ def run_tasks(
         row, row_end = task[TASK_ROW], task[TASK_ROW_END]
         if panels <= 0:
             pass
-        elif kind == FORWARD:
+        elif kind == FORWARD_TASK:
             forward_units(work, parameters, shape, layers, layer, row, row_end, panel, panel,
                           panels, number, panel)  # fmt: skip
-        elif kind == BACKWARD:
+        elif kind == BACKWARD_TASK:
             backward_units(work, parameters, shape, layers, layer, row, row_end, panel, panel,
                            panels, number)  # fmt: skip
         else:
             costs_and_errors(work, shape, layers, partial_costs, panel, panel, panels)
         atomic_add(progress, task[TASK_COUNTER], 1)
         finish(counters, team)
-        i = claim_link(counters, TASKS, phase, member, team, chains, count // chains)
+        i = claim_link(counters, TASK_PIECES, phase, member, team, chains, count // chains)
     wait(counters, team, goal + count)
     return goal + count

@@ -5,8 +5,7 @@ network's whole step, so a region is entered once for many steps. Inside, work c
 a phase in pieces. A member claims its own share of the pieces first and then those that others have
 not begun; the next phase begins when all pieces are finished (`claim`, `finish`, `wait`). Nobody
 waits for a member that has claimed nothing, because the system runs something else on its core.
-
-Kernels with one or two short phases and equal shares meet instead, at a barrier (`meet`).
+So a team needs no barrier, and does its work even where its members run one after another.
 
 A team's kernel has the form ``kernel(member, counters, team, *args)`` and returns nothing; a number
 it has to tell goes into ``counters[RESULT]``. Alone it is called as member 0 of 1; `launch` calls
@@ -24,7 +23,7 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import prange, typeof
-from numba.core import cgutils, config, types
+from numba.core import cgutils, types
 
 from .jit import parallel_kernel, routine
 from .simd import primitive
@@ -34,25 +33,27 @@ ARRIVALS, FINISHED, FAILURES, RESULT = 0, 8, 16, 24
 
 # Behind them a line for each kind of pieces and each member: its ticket, which is the phase in the
 # upper half and the number of its pieces that were claimed in the lower one.
-PACKING, LOADING, UNITS, PANELS, TASKS, FIRST_BLOCKS, OTHER_BLOCKS = range(7)
+KINDS = (
+    PACKING_PIECES, LOADING_PIECES, UNIT_PIECES, PANEL_PIECES, TASK_PIECES,
+    FIRST_BLOCK_PIECES, OTHER_BLOCK_PIECES,
+) = range(7)  # fmt: skip
 _LINE = 8
 _TICKETS = 32
-_SIZE = _TICKETS + 7 * _LINE * config.NUMBA_NUM_THREADS
 
 
-def new_counters() -> np.ndarray:
-    """Counters for one parallel region of any team."""
-    return np.zeros(_SIZE, np.int64)
+def new_counters(team: int) -> np.ndarray:
+    """Counters for one parallel region of a team of that size."""
+    return np.zeros(_TICKETS + len(KINDS) * _LINE * team, np.int64)
 
 
-_COUNTERS_TYPE = typeof(new_counters())
+_COUNTERS_TYPE = typeof(new_counters(1))
 
 # Place of the phase in a ticket, and the bits below it.
 _PHASE_BIT = 32
 _TAKEN = (1 << _PHASE_BIT) - 1
 
-# Rounds of a waiting loop before it starts to sleep, which takes 70 us or more: some 200 us,
-# far above a phase's jitter.
+# Rounds of a waiting loop before it starts to sleep, which takes 70 us or more: some 200 us where
+# this was measured, far above a phase's jitter.
 _SPINS = 16384
 
 
@@ -208,6 +209,9 @@ def relax(typing: Any) -> Any:
             kind = ir.FunctionType(ir.VoidType(), [])
             name = "llvm.x86.sse2.pause"
             builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [])
+        elif triple.startswith(("aarch64", "arm64")):  # its yield does nothing on most cores
+            kind = ir.FunctionType(ir.VoidType(), [])
+            builder.asm(kind, "isb sy", "~{memory}", [], True)
         return context.get_dummy_value()
 
     return types.void(), codegen
@@ -255,15 +259,12 @@ def share(member, team, count):
 
 
 @routine
-def meet(counters, team, meetings):
-    """Wait until all ``team`` members are here for the ``meetings``-th time (from 1).
+def arrives_last(counters, team):
+    """Whether all others of the team have come here before: what they wrote is visible then.
 
-    Arrivals are 0 when the region starts.
+    Once in a region.
     """
-    if team == 1:
-        return
-    atomic_add(counters, ARRIVALS, 1)
-    wait_for(counters, ARRIVALS, team * meetings)
+    return team == 1 or atomic_add(counters, ARRIVALS, 1) == team - 1
 
 
 # --- pieces of work -------------------------------------------------------------------------------
@@ -332,5 +333,9 @@ def wait(counters, team, goal):
 
 @routine
 def overtaken(counters, team, goal):
-    """Whether so many pieces are finished already, so that this member's phase is long over."""
-    return team > 1 and atomic_load(counters, FINISHED) >= goal
+    """Whether so many pieces are finished already, so that this member's phase is long over.
+
+    If not, what this member has read before was not yet overwritten. A plain load would not say
+    so: reads before it may be done after it.
+    """
+    return team > 1 and atomic_add(counters, FINISHED, 0) >= goal

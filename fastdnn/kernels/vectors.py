@@ -42,11 +42,6 @@ def vector_of(dtype: types.Type) -> VectorType:
     return VectorType(dtype, TARGET.vector_bytes * 8 // dtype.bitwidth)
 
 
-def element_of(value: types.Type) -> types.Type:
-    """float32 or float64: what a scalar, vector or pointer type holds."""
-    return value.dtype if isinstance(value, VectorType | types.CPointer) else value
-
-
 def broadcast(context: Any, builder: Any, value: Any, source: Any, target: VectorType) -> Any:
     """``value`` as a vector of ``target``: a scalar is converted and copied into every lane."""
     if isinstance(source, VectorType):

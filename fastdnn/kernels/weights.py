@@ -65,14 +65,22 @@ from .tables import (
     B,
     W,
 )
-from .team import FAILURES, FIRST_BLOCKS, OTHER_BLOCKS, PACKING, claim, finish, wait
+from .team import (
+    FAILURES,
+    FIRST_BLOCK_PIECES,
+    OTHER_BLOCK_PIECES,
+    PACKING_PIECES,
+    claim,
+    finish,
+    wait,
+)
 from .updates import GRADIENT, sum_of_squares, update_rows
 
 # Examples whose products are added up in registers, and errors in the dtype: a run of k.
 EXAMPLES_TOGETHER = 128
 
 # Rows of its input that dW of a layer of one unit takes together; they are padded to that.
-ROWS_TOGETHER = 4
+ONE_UNIT_ROWS = 4
 
 # Rows of weights up to this length are updated together, after moving their gradients together.
 CLOSE_RANKS = 16
@@ -130,7 +138,7 @@ def _one_unit_products(
     lane = lanes(error)
     run = max(1, EXAMPLES_TOGETHER // width)
     panels = (examples + width - 1) // width
-    for i in range(column, column_end, ROWS_TOGETHER):
+    for i in range(column, column_end, ONE_UNIT_ROWS):
         out = at(target, i - column)
         for first in range(0, panels, run):
             a, b, c, d = splat(out, 0.0), splat(out, 0.0), splat(out, 0.0), splat(out, 0.0)
@@ -335,9 +343,9 @@ def _claim_block(counters, phase, member, team, first_layer, count):
 
     They are shared out apart, so that the first layer's stay with whom computes its units.
     """
-    block = claim(counters, FIRST_BLOCKS, phase, member, team, first_layer)
+    block = claim(counters, FIRST_BLOCK_PIECES, phase, member, team, first_layer)
     if block < 0:
-        block = claim(counters, OTHER_BLOCKS, phase, member, team, count - first_layer)
+        block = claim(counters, OTHER_BLOCK_PIECES, phase, member, team, count - first_layer)
         block = block + first_layer if block >= 0 else -1
     return block
 
@@ -401,7 +409,7 @@ def pack_weights(member, counters, team, goal, phase, work, parameters, shape, l
     """
     out_of_line()
     count = shape[LAYERS] * 2 * _PACKING_PARTS
-    piece = claim(counters, PACKING, phase, member, team, count)
+    piece = claim(counters, PACKING_PIECES, phase, member, team, count)
     while piece >= 0:
         layer, transposed = piece // (2 * _PACKING_PARTS), piece // _PACKING_PARTS % 2
         n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
@@ -415,6 +423,6 @@ def pack_weights(member, counters, team, goal, phase, work, parameters, shape, l
                 K_BLOCK, tile_height(rows, shape[VECTORS]), scratch,
             )  # fmt: skip
         finish(counters, team)
-        piece = claim(counters, PACKING, phase, member, team, count)
+        piece = claim(counters, PACKING_PIECES, phase, member, team, count)
     wait(counters, team, goal + count)
     return goal + count
