@@ -23,11 +23,20 @@ def aligned(count: int, dtype: np.dtype[Any]) -> int:
     return -(-count // unit) * unit
 
 
-def aligned_zeros(count: int, dtype: np.dtype[Any]) -> Array:
-    """A flat array of zeros that starts on a cache line."""
-    raw = np.zeros(count * dtype.itemsize + ALIGNMENT, np.uint8)
+def _from_a_line_on(raw: NDArray[np.uint8], count: int, dtype: np.dtype[Any]) -> Array:
+    """``count`` elements of ``raw``, which has ALIGNMENT bytes more than these, from a line on."""
     offset = -raw.ctypes.data % ALIGNMENT
     return raw[offset : offset + count * dtype.itemsize].view(dtype)
+
+
+def aligned_zeros(count: int, dtype: np.dtype[Any]) -> Array:
+    """A flat array of zeros that starts on a cache line."""
+    return _from_a_line_on(np.zeros(count * dtype.itemsize + ALIGNMENT, np.uint8), count, dtype)
+
+
+def aligned_empty(count: int, dtype: np.dtype[Any]) -> Array:
+    """A flat array that starts on a cache line, with any contents."""
+    return _from_a_line_on(np.empty(count * dtype.itemsize + ALIGNMENT, np.uint8), count, dtype)
 
 
 class _Memory:

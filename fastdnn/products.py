@@ -11,26 +11,43 @@ from numpy.typing import NDArray
 from .calls import call, team_for, working_memory
 from .kernels import gemm
 from .kernels.microkernels import TILE_ROWS, tile_address
-from .memory import Array, aligned, flat, matrix
+from .memory import Array, aligned, aligned_empty, flat, matrix
 
 # Tiles of the left operand are packed where so many panels read them, and all of them together are
 # larger than this (matrices of 1024 x 1024 are 2-6 % faster as they lie, of 1536 x 1536 packed);
 PACK_LEFT_PANELS = 4
 PACK_LEFT_BYTES = 8 * 1024 * 1024
-# a panel of the right one where so many tiles read it; columns are always brought into rows.
+# tiles of W^T, which has every k on another line, where so many read them (512 x 512 by 1024: 1.03
+# times as fast in float32, 1.3 times in float64);
+PACK_COLUMNS_PANELS = 16
+# a panel of the right one where so many tiles read it, or two of an operand that leaves the
+# second-level cache: its rows are then read from end to end. Columns are always brought into rows.
 PACK_RIGHT_TILES = 8
+PACK_RIGHT_BYTES = 256 * 1024
 
-# A team packs so much of the right operand in one round, at most: all columns and one run of k, if
-# they fit; and more of k where all columns take less than ROUND_BYTES, because rounds end with a
-# meeting.
-MOST_ROUND_BYTES = 16 * 1024 * 1024
-ROUND_BYTES = 8 * 1024 * 1024
+# Rows of the left operand that are multiplied together: a run of k of them stays in the
+# second-level cache, with its own rows of the result, while panel after panel passes.
+BLOCK_BYTES = 96 * 1024
 
-# The members of a team claim blocks: so many of a product, if that makes them no smaller than
-# LEAST_PER_BLOCK and no larger than MOST_PER_BLOCK multiply-adds, times the bytes of a number: the
+# So much of the right operand is packed in a round, at most; but only so much for the one block of
+# rows of a member alone, which then finds it in a near cache.
+ROUND_BYTES = 16 * 1024 * 1024
+NEAR_BYTES = 128 * 1024
+
+# A team's round takes more than one run of k where that is less work than this, because all wait
+# for the last member when it ends.
+ROUND_MULTIPLY_ADDS = 1 << 25
+
+# The members of a team claim pieces: so many of a product, if that makes them no smaller than
+# LEAST_PER_PIECE and no larger than MOST_PER_PIECE multiply-adds, times the bytes of a number: the
 # first is worth a claim, and for half of the second, 5 microseconds, all wait for the last.
-BLOCKS = 64
-LEAST_PER_BLOCK, MOST_PER_BLOCK = 1 << 19, 1 << 22
+PIECES = 64
+LEAST_PER_PIECE, MOST_PER_PIECE = 1 << 19, 1 << 22
+
+# Results from so many bytes on start on a cache line. As NumPy gives it out large memory starts 16
+# bytes behind one, and every row of a tile is then parts of two lines: 1-4 % slower from 512 x 512
+# on. Below, the microsecond that it takes would be more.
+ALIGNED_BYTES = 256 * 1024
 
 # A product alone is so much faster than a training step's average multiply-add, times the bytes of
 # a number: 3 times in float32, 1.5 times in float64.
@@ -46,8 +63,9 @@ class Plan(NamedTuple):
     height: int  # rows of a tile
     packs_left: bool
     packs_right: bool
-    dots: bool  # as scalar products of lines
-    block: int  # tiles that a member claims,
+    dots: bool  # as scalar products of lines,
+    sums: bool  # as sums of rows
+    block: int  # rows that a member claims,
     group: int  # and panels
     held: int  # panels in a round,
     depth: int  # and its length of k
@@ -63,32 +81,40 @@ def plan(
 ) -> Plan:  # fmt: skip
     """Plan (m x k) @ (k x n); `lines`: contiguous along k, `rows`: contiguous along n.
 
-    A member `alone` packs a group of panels just before it reads them.
+    A member `alone` has nobody to share with or to wait for.
     """
     if (n <= gemm.FEW and lines_left) or (m <= gemm.FEW and lines_right):
-        return Plan(1, False, False, True, 1, 1, 1, 1, 0, 0, 0)
-    width = gemm.panel_width(dtype)
+        return Plan(1, False, False, True, False, 1, 1, 1, 1, 0, 0, 0)
+    if m <= gemm.FEW and rows_right:
+        own_size = aligned(m * gemm.sum_columns(dtype), dtype)
+        return Plan(1, False, False, False, True, 1, 1, 1, 1, 0, 0, own_size)
+    width, itemsize = gemm.panel_width(dtype), dtype.itemsize
     tiles, panels = -(-m // TILE_ROWS), -(-n // width)
     height = -(-m // tiles)
-    packs_left = panels >= PACK_LEFT_PANELS and m * k * dtype.itemsize > PACK_LEFT_BYTES
-    packs_right = not rows_right or tiles >= PACK_RIGHT_TILES
-    runs = 1 if alone else ROUND_BYTES // (panels * width * gemm.K_RUN * dtype.itemsize)
-    runs = min(max(1, runs), -(-k // gemm.K_RUN))
-    depth = min(k, runs * gemm.K_RUN)
-    panel_size = aligned(depth, dtype) * width
-    group = held = min(panels, max(1, gemm.GROUP_PANELS // runs))
-    block = tiles
+    packs_left = panels >= PACK_LEFT_PANELS and m * k * itemsize > PACK_LEFT_BYTES
+    packs_left |= panels >= PACK_COLUMNS_PANELS and not lines_left
+    least_tiles = PACK_RIGHT_TILES if n * k * itemsize <= PACK_RIGHT_BYTES else 2
+    packs_right = not rows_right or tiles >= least_tiles
+    block = max(1, min(tiles, BLOCK_BYTES // (height * min(k, gemm.K_RUN) * itemsize)))
+    round_bytes = NEAR_BYTES if alone and block == tiles else ROUND_BYTES
+    runs, group = 1, panels
     if not alone:
-        group = min(group, max(1, panels * tiles // BLOCKS))
-        work = m * n * k * dtype.itemsize // BLOCKS
-        work = min(max(work, LEAST_PER_BLOCK), MOST_PER_BLOCK) // dtype.itemsize
-        block = max(1, min(tiles, work // (height * group * width * depth)))
-        held = MOST_ROUND_BYTES // (group * panel_size * dtype.itemsize) * group
-        held = min(panels, max(group, held))
-    if not packs_right:
-        held = panels
+        most = round_bytes // (panels * width * gemm.K_RUN * itemsize)
+        runs = max(1, min(-(-ROUND_MULTIPLY_ADDS // (m * n * gemm.K_RUN)), most))
+    depth = min(k, runs * gemm.K_RUN)
+    if not alone:
+        work = min(max(m * n * k * itemsize // PIECES, LEAST_PER_PIECE), MOST_PER_PIECE)
+        rows = work // (depth * width * itemsize)  # times panels
+        block = max(1, min(block, rows // height))
+        group = max(1, min(panels, rows // (block * height)))
+    panel_size = aligned(depth, dtype) * width
+    held = panels
+    if packs_right:
+        held = min(panels, max(1, round_bytes // (panel_size * itemsize)))
+        group = min(group, held)
+        held -= held % group if held < panels else 0
     return Plan(
-        height, packs_left, packs_right, False, block, group, held, depth,
+        height, packs_left, packs_right, False, False, block * height, group, held, depth,
         aligned(m * k, dtype) if packs_left else 0, (held if packs_right else 1) * panel_size,
         gemm.own_size(dtype),
     )  # fmt: skip
@@ -131,7 +157,7 @@ def product(
     >>> product(np.array([[1.0, 2.0]]), np.array([[3.0], [4.0]]))
     array([[11.]])
     """
-    out = np.empty((left.shape[0], right.shape[1]), left.dtype)
+    out = _result(left, right)
     _multiply(out, out, left, right, scale, bias, gemm.NO_ACTIVATION, n_threads)
     return out
 
@@ -146,10 +172,17 @@ def activated_product(left: Array, right: Array, bias: Array, code: int) -> tupl
     array([[3.],
            [0.]])
     """
-    Z = np.empty((left.shape[0], right.shape[1]), left.dtype)
-    A = np.empty_like(Z)
+    Z, A = _result(left, right), _result(left, right)
     _multiply(Z, A, left, right, 1.0, bias, code)
     return Z, A
+
+
+def _result(left: Array, right: Array) -> Array:
+    """Room for left @ right."""
+    (m, _), (_, n), dtype = left.shape, right.shape, left.dtype
+    if m * n * dtype.itemsize < ALIGNED_BYTES:
+        return np.empty((m, n), dtype)
+    return aligned_empty(m * n, dtype).reshape(m, n)
 
 
 def _multiply(

@@ -31,6 +31,8 @@ from fastdnn.products import activated_product, plan, product
 
 pytestmark = pytest.mark.kernels
 
+PANELS = 8  # many
+
 LAYOUTS = {
     "rows": lambda a: a,
     "columns": np.asfortranarray,
@@ -52,8 +54,10 @@ def shapes(dtype):
 
 
 def long_shapes(dtype):
-    """Beyond one run of k, one run of scalar products, one group of panels, many tiles."""
+    """Beyond one run of k, one run of scalar products, one group of panels, many tiles; and beyond
+    the columns that are added up together."""
     lanes, width = lane_count(dtype), gemm.panel_width(dtype)
+    together = gemm.sum_columns(np.dtype(dtype))
     return [
         (TILE_ROWS + 1, gemm.K_RUN - 1, 40),
         (3, gemm.K_RUN + 1, 40),
@@ -61,10 +65,13 @@ def long_shapes(dtype):
         (17, 2 * gemm.K_RUN + 5, 33),
         (5, 4 * gemm.K_RUN + 7, width + 1),
         (2, gemm.DOT_RUN + 9, 3),
-        (5, 3, width * gemm.GROUP_PANELS),
-        (3, gemm.K_RUN + 1, width * gemm.GROUP_PANELS + 3),
-        (TILE_ROWS + 2, lanes, 2 * width * gemm.GROUP_PANELS + lanes),
+        (5, 3, width * PANELS),
+        (3, gemm.K_RUN + 1, width * PANELS + 3),
+        (TILE_ROWS + 2, lanes, 2 * width * PANELS + lanes),
         (40 * TILE_ROWS, gemm.K_RUN + 1, width + 3),
+        (1, 2 * gemm.K_RUN + 3, 2 * together + 1),
+        (gemm.FEW, gemm.K_RUN + 6, together),
+        (2, 3, together - 1),
     ]
 
 
@@ -80,24 +87,27 @@ def exact(left, right):
 def forced(monkeypatch, **choices):
     """Plans with some choices made for them; returns the list of the plans that were made.
 
-    Scalar products have no choices, and a right operand without contiguous rows is always packed.
+    Scalar products and sums of rows have no choices, and a right operand without contiguous rows is
+    always packed.
     """
     taken = []
 
     def planned(m, n, k, lines_left, lines_right, rows_right, dtype, alone):
         usual = plan(m, n, k, lines_left, lines_right, rows_right, dtype, alone)
-        if usual.dots:
+        if usual.dots or usual.sums:
             taken.append(usual)
             return usual
         made = usual._replace(**choices)
-        depth = min(made.depth, k)
+        height, depth = min(made.height, m), min(made.depth, k)
+        tiles = choices.get("block", usual.block // usual.height)
         width, panels = gemm.panel_width(dtype), -(-n // gemm.panel_width(dtype))
         packs_right = made.packs_right or not rows_right
         held = min(made.held, panels) if packs_right else panels
         slot = -(-depth // lane_count(dtype)) * lane_count(dtype) * width
         taken.append(
             made._replace(
-                height=min(made.height, m),
+                height=height,
+                block=tiles * height,
                 packs_right=packs_right,
                 held=held,
                 depth=depth,
@@ -120,7 +130,7 @@ def test_agrees_with_numpy(dtype):
     for m, k, n in shapes(dtype):
         left, right = drawn(m, k, n, dtype)
         out = product(left, right)
-        assert out.dtype == dtype and out.flags.c_contiguous and out.flags.owndata
+        assert out.dtype == dtype and out.flags.c_contiguous and out.flags.writeable
         expected = exact(left, right)
         scale = np.linalg.norm(np.abs(left).astype(float) @ np.abs(right)) / k**0.5
         # sums that cancel are as exact as their terms allow
@@ -204,7 +214,7 @@ def test_every_road_gives_the_same_bits(packs_left, packs_right, dtype, monkeypa
         (40, 5, width + 6),
         (30, gemm.K_RUN + 3, 65),
         (few + 2, 4 * gemm.K_RUN + 1, 2 * width),
-        (TILE_ROWS + 1, 9, width * (gemm.GROUP_PANELS + 1) + 1),
+        (TILE_ROWS + 1, 9, width * (PANELS + 1) + 1),
     ]
     for (m, k, n), left_layout, right_layout in itertools.product(
         cases, ("rows", "columns", "strided"), ("rows", "columns", "strided")
@@ -219,6 +229,23 @@ def test_every_road_gives_the_same_bits(packs_left, packs_right, dtype, monkeypa
             (road,) = taken
             assert (road.height, road.packs_left) == (height, packs_left)
             assert road.packs_right == (packs_right or right_layout != "rows")
+
+
+@each_dtype
+def test_sums_of_rows_have_the_bits_of_tiles(dtype):
+    """Whose right operand lies in memory so that its rows cannot be added up."""
+    width, together = gemm.panel_width(dtype), gemm.sum_columns(np.dtype(dtype))
+    lengths = (1, 4, 7, 2 * gemm.K_RUN + 7) if JIT else (3,)
+    columns = (gemm.FEW + 1, 2 * width, together + 5) if JIT else (gemm.FEW + 1,)
+    for m, k, n in itertools.product(range(1, gemm.FEW + 1), lengths, columns):
+        left, right = drawn(m, k, n, dtype)
+        bias = np.linspace(-1, 1, m, dtype=dtype).reshape(m, 1)
+        results = [
+            activated_product(left, LAYOUTS[layout](right), bias, ACTIVATIONS["tanh"].code)
+            for layout in ("rows", "strided")
+        ]
+        for ours, theirs in zip(*results, strict=True):
+            assert_same(ours, theirs)
 
 
 def test_another_order_of_the_sum_gives_other_bits():
@@ -237,12 +264,13 @@ def team_cases(dtype):
     return [
         *cases,
         (100, gemm.K_RUN + 3, 100),
-        (2 * TILE_ROWS + 1, 20, width * (gemm.GROUP_PANELS + 1) + 5),
+        (2 * TILE_ROWS + 1, 20, width * (PANELS + 1) + 5),
         (TILE_ROWS, gemm.K_RUN + 1, 3 * width),
+        (3, gemm.K_RUN + 6, 2 * gemm.sum_columns(np.dtype(dtype)) + 5),
     ]
 
 
-# Rounds of a panel and of a run of k; blocks of two panels, and some of one; of all tiles.
+# Rounds of a panel and of a run of k; pieces of two panels and two tiles; of all tiles.
 ROUNDS = (
     {"held": 1, "group": 1, "depth": gemm.K_RUN},
     {"held": 2, "group": 2, "depth": gemm.K_RUN, "block": 2},
@@ -379,7 +407,8 @@ def surrounded_products(allocate, dtype, team=1):
         width = gemm.panel_width(dtype)
         cases = [
             (1, 1, 1), (5, 5, 7), (15, 33, 33), (20, 9, 2), (3, 9, 20), (6, 400, width + 6),
-            (TILE_ROWS + 1, 7, width), (5, 3, width * (gemm.GROUP_PANELS + 1) - 1),
+            (TILE_ROWS + 1, 7, width), (5, 3, width * (PANELS + 1) - 1),
+            (3, 6, gemm.sum_columns(np.dtype(dtype)) + 3),
         ]  # fmt: skip
         for (m, k, n), packs_left, packs_right in itertools.product(
             cases if JIT else cases[:2], (False, True), (False, True)

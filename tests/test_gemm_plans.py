@@ -30,19 +30,27 @@ def test_plans_choose_every_road():
     assert planned(500, 1, 500, "float64").dots
     assert not planned(500, 1, 500, "float64", lines=False).dots
     assert planned(1, 500, 500, "float64", rows=False).dots
-    assert not planned(1, 500, 500, "float64").dots
+    assert planned(1, 500, 500, "float64").sums and not planned(1, 500, 500, "float64").dots
+    assert not planned(gemm.FEW + 1, 500, 500).sums
 
 
 @each_dtype
 def test_both_sides_of_a_plans_thresholds(dtype):
     width, few = gemm.panel_width(np.dtype(dtype)), gemm.FEW
     panels, tiles = products.PACK_LEFT_PANELS, products.PACK_RIGHT_TILES
-    k = products.PACK_LEFT_BYTES // np.dtype(dtype).itemsize // 64
+    k, columns = products.PACK_LEFT_BYTES // np.dtype(dtype).itemsize // 64, 50
+    wide = products.PACK_RIGHT_BYTES // np.dtype(dtype).itemsize // columns
     assert not planned(64, (panels - 1) * width, k + 1, dtype).packs_left
     assert planned(64, (panels - 1) * width + 1, k + 1, dtype).packs_left
     assert not planned(64, (panels - 1) * width + 1, k, dtype).packs_left
     assert not planned((tiles - 1) * TILE_ROWS, 50, dtype=dtype).packs_right
     assert planned((tiles - 1) * TILE_ROWS + 1, 50, dtype=dtype).packs_right
+    assert not planned(TILE_ROWS + 1, columns, wide, dtype).packs_right
+    assert planned(TILE_ROWS + 1, columns, wide + 1, dtype).packs_right
+    assert not planned(TILE_ROWS, columns, wide + 1, dtype).packs_right
+    panels = products.PACK_COLUMNS_PANELS
+    assert not planned(64, (panels - 1) * width, 5, dtype, lines=False).packs_left
+    assert planned(64, (panels - 1) * width + 1, 5, dtype, lines=False).packs_left
     assert planned(few, 50, rows=False, dtype=dtype).dots
     assert not planned(few + 1, 50, rows=False, dtype=dtype).dots
     assert planned(50, few, dtype=dtype).dots and not planned(50, few + 1, dtype=dtype).dots
@@ -61,38 +69,50 @@ def test_a_plans_sizes_fit_together(alone, dtype):
         assert how.left_size >= m * k if how.packs_left else how.left_size == 0
         assert how.panels_size >= (how.held if how.packs_right else 1) * width * how.depth
         assert how.own_size >= how.height * width
-        assert 1 <= how.block <= tiles and 1 <= how.group <= how.held <= panels
+        assert 0 < how.block <= tiles * how.height and how.block % how.height == 0
+        assert 1 <= how.group <= how.held <= panels
         assert how.depth == k or how.depth % gemm.K_RUN == 0 < how.depth < k
         if how.packs_right and panels > how.held:
             assert how.held % how.group == 0
 
 
 @each_dtype
-def test_a_team_has_more_blocks_than_members(dtype):
+def test_a_team_has_more_pieces_than_members(dtype):
     """Small enough to even out members of any speed, large enough to be worth a claim."""
     itemsize, width = np.dtype(dtype).itemsize, gemm.panel_width(np.dtype(dtype))
     for m, n, k in ((512, 512, 512), (2048, 2048, 2048), (6, 100 * width, 300), (4000, 20, 300)):
         how, alone = (planned(m, n, k, dtype, alone=alone) for alone in (False, True))
         tiles, panels = -(-m // how.height), -(-n // width)
-        assert -(-tiles // how.block) * -(-panels // how.group) >= min(32, tiles * panels)
-        work = how.height * how.block * how.group * width * how.depth * itemsize
-        least = how.height * width * how.depth * itemsize * how.group
-        assert work <= max(products.MOST_PER_BLOCK, least)
-        assert alone.block == tiles
-        assert alone.held == (alone.group if alone.packs_right else panels)
+        assert -(-m // how.block) * -(-panels // how.group) >= min(16, tiles * panels)
+        work = how.block * how.group * width * how.depth * itemsize
+        assert work <= max(products.MOST_PER_PIECE, how.height * width * how.depth * itemsize)
+        assert alone.group == alone.held and alone.block >= how.block
 
 
 @each_dtype
-def test_rounds_of_a_team(dtype):
-    """More of k where the panels are few; one run of it, and a limit, where they are many."""
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_block_of_rows_fits_the_cache(alone, dtype):
+    for m, k in itertools.product((6, 96, 100, 5000), (10, gemm.K_RUN, 5000)):
+        how = planned(m, 1000, k, dtype, alone=alone)
+        run = min(k, gemm.K_RUN) * np.dtype(dtype).itemsize
+        assert how.block == how.height or how.block * run <= products.BLOCK_BYTES
+
+
+@each_dtype
+def test_rounds(dtype):
+    """More of k for a team with little to do; no more memory than there is a limit for."""
     itemsize, width = np.dtype(dtype).itemsize, gemm.panel_width(np.dtype(dtype))
-    run_bytes = width * gemm.K_RUN * itemsize
-    panels, k = products.ROUND_BYTES // run_bytes // 2, 100 * gemm.K_RUN
-    assert planned(500, panels * width, k, dtype).depth == 2 * gemm.K_RUN
-    assert planned(500, panels * width + 1, k, dtype).depth == gemm.K_RUN
-    assert planned(500, panels * width, gemm.K_RUN - 1, dtype).depth == gemm.K_RUN - 1
-    assert planned(500, panels * width, k, dtype, alone=True).depth == gemm.K_RUN
-    most = products.MOST_ROUND_BYTES // run_bytes
-    assert planned(500, most * width, k, dtype).held == most
-    assert planned(500, most * width + 1, k, dtype).held == most
-    assert planned(500, 2 * most * width, k, dtype).held == most
+    run_bytes, k = width * gemm.K_RUN * itemsize, 1000 * gemm.K_RUN
+    rows = products.ROUND_MULTIPLY_ADDS // (8 * width * gemm.K_RUN)
+    assert planned(rows, 8 * width, k, dtype).depth == gemm.K_RUN
+    assert planned(rows - 1, 8 * width, k, dtype).depth == 2 * gemm.K_RUN
+    assert planned(50, 8 * width, gemm.K_RUN - 1, dtype).depth == gemm.K_RUN - 1
+    assert planned(rows - 1, 8 * width, k, dtype, alone=True).depth == gemm.K_RUN
+    most = products.ROUND_BYTES // run_bytes
+    assert planned(gemm.FEW + 1, 8 * width, k, dtype).depth == most // 8 * gemm.K_RUN
+    for panels in (most - 1, most, most + 1, 2 * most):
+        how = planned(500, panels * width, k, dtype)
+        assert how.held == min(panels, most // how.group * how.group)
+        assert planned(500, panels * width, k, dtype, alone=True).held == min(panels, most)
+        near = planned(10, panels * width, k, dtype, alone=True)
+        assert near.held == min(panels, products.NEAR_BYTES // run_bytes)

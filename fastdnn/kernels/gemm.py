@@ -6,14 +6,15 @@ The columns of ``right`` are cut into panels, the rows of ``left`` into tiles. A
 rounds, each some panels and one or more runs of k: a team packs the panels, waits until they are
 complete, and multiplies. Both is done in pieces that members claim (see `team`), because cores
 differ in speed from one millisecond to the next: with equal shares all waited for the slowest, and
-the others' threads fell asleep. A block of tiles times a group of panels is one such piece. The
-group stays in the second-level cache while tile after tile of the left operand, which the
-first-level cache holds, passes over it. Every element is the same chain of multiply-adds, cut every
+the others' threads fell asleep. A block of rows times a group of panels is one such piece. A panel
+stays in the first-level cache while tile after tile of these rows, which the second-level cache
+holds, passes over it. Every element is the same chain of multiply-adds, cut every
 ``K_RUN``, whoever computes it and whether operands are packed or read in place: results are
 bit-identical for any team.
 
 A product with very few rows or columns would leave most of a tile unused. It is computed as
-scalar products instead, vectors running along k.
+scalar products instead, vectors running along k; or, where the right operand has contiguous rows,
+as sums of these.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 
 from .activations import activate1
 from .jit import kernel, routine, stage
+from .linear import K_BLOCK
 from .microkernels import (
     ADD,
     SET,
@@ -43,22 +45,27 @@ from .simd import (
     pointer,
     put,
     splat,
+    store,
     store_up_to,
     sum_lanes,
 )
 from .team import PACKING_PIECES, PANEL_PIECES, UNIT_PIECES, claim, finish, share, wait
 from .vectors import lane_count
 
-# k runs in blocks of K_RUN: a tile of the left operand takes 6 KiB of the first-level cache, a
-# group of panels half a MiB of the second-level one (with 64-byte vectors).
-K_RUN = 256
-GROUP_PANELS = 8
+# k runs in blocks of K_RUN, for which a panel stays in the first-level cache while tile after tile
+# of the left operand passes over it.
+K_RUN = K_BLOCK
 
-# Pieces in which a team packs the left operand.
+# Pieces in which a team packs the left operand, and rows of one of the right operand.
 LEFT_PIECES = 64
+ROWS_PER_PIECE = 32
 
 # Rows or columns up to which a product is computed as scalar products.
 FEW = 4
+
+# Vectors of a row that are added up together: those of four rows, and the sums, stay in the
+# first-level cache.
+SUM_VECTORS = 64
 
 # Scalar products are summed in float64 from one run of k to the next.
 DOT_RUN = 4096
@@ -110,24 +117,25 @@ def _next(counters, kind, phase, member, team, count, piece):
 
 @stage
 def _pack_panels(
-    member, counters, team, phase, packed, right, right_k, right_column, panels, group, columns,
-    depth, slot, square,
+    member, counters, team, phase, packed, right, right_k, right_column, panels, columns, depth,
+    slot, square,
 ):  # fmt: skip
-    """Pack ``panels`` panels of ``right``, in pieces of a group and a run of k; returns how many.
+    """Pack ``panels`` panels of ``right``, in pieces; returns how many.
 
-    The groups are shared out as those of the blocks are: most members pack what they read next.
+    Rows that are contiguous are read from end to end, others panel by panel.
     """
     width = TILE_VECTORS * lanes(packed)
-    runs = (depth + K_RUN - 1) // K_RUN
-    count = (panels + group - 1) // group * runs
+    together, rows = (panels, ROWS_PER_PIECE) if right_column == 1 else (1, depth)
+    runs = (depth + rows - 1) // rows
+    count = (panels + together - 1) // together * runs
     piece = _next(counters, PANEL_PIECES, phase, member, team, count, -1)
     while piece >= 0:
-        panel, k = piece // runs * group, piece % runs * K_RUN
+        panel, k = piece // runs * together, piece % runs * rows
         j = panel * width
         pack_lines(
             at(packed, panel * slot + k * width), slot, width,
             at(right, j * right_column + k * right_k), right_column, right_k,
-            min(group, panels - panel), width, columns - j, min(K_RUN, depth - k), square,
+            together, width, columns - j, min(rows, depth - k), square,
         )  # fmt: skip
         finish(counters, team)
         piece = _next(counters, PANEL_PIECES, phase, member, team, count, piece)
@@ -153,45 +161,49 @@ def _pack_left(
 def _block(
     micro_kernel, out, values, left, left_row, left_k, packed_left, packs_left,
     right, right_k, packed_right, packed_from, bias, first_mode, scale, code,
-    m, n, height, first_tile, end_tile, first_panel, end_panel, k_start, k_end, k_count, slot,
+    m, n, height, first_row, end_row, first_panel, end_panel, k_start, k_end, k_count, slot,
     own_tile,
 ):  # fmt: skip
-    """Some tiles of the left operand times some panels of the right one, for k in one round."""
+    """Some rows of the left operand times some panels of the right one, for k in one round."""
     lane = lanes(out)
     width = TILE_VECTORS * lane
     for k in range(k_start, k_end, K_RUN):
         run = min(K_RUN, k_end - k)
-        for tile in range(first_tile, end_tile):
-            i = tile * height
-            high = min(height, m - i)
-            a, a_row, a_k = at(left, i * left_row + k * left_k), left_row, left_k
-            if packs_left:
-                a, a_row, a_k = at(packed_left, k * m + i * run), 1, high
-            for panel in range(first_panel, end_panel):
-                j = panel * width
-                b, b_k = at(right, j + k * right_k), right_k
-                if panel >= packed_from:
-                    place = (panel - packed_from) * slot + (k - k_start) * width
-                    b, b_k = at(packed_right, place), width
-                columns = min(width, n - j)
-                vectors = tile_vectors((columns + lane - 1) // lane)
+        activates = k + run == k_count and code >= 0
+        for panel in range(first_panel, end_panel):
+            j = panel * width
+            b, b_k = at(right, j + k * right_k), right_k
+            if panel >= packed_from:
+                place = (panel - packed_from) * slot + (k - k_start) * width
+                b, b_k = at(packed_right, place), width
+            columns = min(width, n - j)
+            vectors = tile_vectors((columns + lane - 1) // lane)
+            direct = columns == vectors * lane
+            i = first_row
+            while i < end_row:  # whole tiles, then the rows that are left
+                high = min(height, end_row - i)
+                tiles = (end_row - i) // high if direct else 1
+                a, a_tile, a_row, a_k = (
+                    at(left, i * left_row + k * left_k), high * left_row, left_row, left_k,
+                )  # fmt: skip
+                if packs_left:
+                    a, a_tile, a_row, a_k = at(packed_left, k * m + i * run), high * run, 1, high
                 home = at(out, i * n + j)
                 target, target_stride = home, n
                 mode = ADD if k > 0 else first_mode
-                direct = columns == vectors * lane
                 if not direct:
                     target, target_stride = own_tile, width
                     mode = SET if k > 0 else first_mode
                 multiply_tiles(
-                    micro_kernel, high, vectors, 1, target, target_stride, a, 0, a_row, a_k, 0,
-                    b, b_k, run, 1, mode, scale, at(bias, i),
+                    micro_kernel, high, vectors, tiles, target, target_stride,
+                    a, a_tile, a_row, a_k, 0, b, b_k, run, 1, mode, scale, at(bias, i),
                 )  # fmt: skip
-                activates = k + run == k_count and code >= 0
                 if activates or not direct:
                     finish_tile(
-                        home, at(values, i * n + j), n, target, target_stride, high, columns,
-                        k > 0 and not direct, code if activates else NO_ACTIVATION,
+                        home, at(values, i * n + j), n, target, target_stride, tiles * high,
+                        columns, k > 0 and not direct, code if activates else NO_ACTIVATION,
                     )  # fmt: skip
+                i += tiles * high
 
 
 @stage
@@ -203,8 +215,7 @@ def _tile_products(
     """``out`` in rounds of ``held`` panels and ``depth`` of k: pack, then multiply, in pieces."""
     lane = lanes(out)
     width = TILE_VECTORS * lane
-    tiles, panels = (m + height - 1) // height, (n + width - 1) // width
-    blocks = (tiles + block - 1) // block
+    panels, blocks = (n + width - 1) // width, (m + block - 1) // block
     # Read in place, only the last panel is packed, if it is not full.
     packed_from = 0 if packs_right else n // width
     phase, goal = 0, 0
@@ -222,7 +233,7 @@ def _tile_products(
                 goal += _pack_panels(
                     member, counters, team, phase, packed_right,
                     at(right, j * right_column + k * right_k), right_k, right_column,
-                    end - start, group, n - j, k_end - k, slot, own_tile,
+                    end - start, n - j, k_end - k, slot, own_tile,
                 )  # fmt: skip
             if packs_left and phase == 1:
                 goal += _pack_left(
@@ -230,14 +241,14 @@ def _tile_products(
                     own_tile,
                 )  # fmt: skip
             wait(counters, team, goal)
-            count = groups * blocks
+            count = blocks * groups
             piece = _next(counters, UNIT_PIECES, phase, member, team, count, -1)
             while piece >= 0:
-                panel, tile = first + piece // blocks * group, piece % blocks * block
+                row, panel = piece // groups * block, first + piece % groups * group
                 _block(
                     micro_kernel, out, values, left, left_row, left_k, packed_left, packs_left,
                     right, right_k, packed_right, start, bias, first_mode, scale, code,
-                    m, n, height, tile, min(tile + block, tiles), panel, min(panel + group, end),
+                    m, n, height, row, min(row + block, m), panel, min(panel + group, end),
                     k, k_end, k_count, slot, own_tile,
                 )  # fmt: skip
                 finish(counters, team)
@@ -329,15 +340,83 @@ def _dot_products(
         finish_tile(p, at(values, place), n, p, n, rows, columns, False, code)
 
 
+# --- sums of rows ---------------------------------------------------------------------------------
+
+
+def sum_columns(dtype: np.dtype) -> int:
+    """Columns that are added up together."""
+    return SUM_VECTORS * lane_count(dtype)
+
+
+@routine
+def _add_rows(sums, stride, rows, left, left_row, left_k, right, right_k, columns, k_count):
+    """sums[i, j] = sum over k of left[i, k] * right[k, j], in the order of k; four k at a time."""
+    out_of_line()
+    lane = lanes(sums)
+    for j in range(0, rows * stride, lane):
+        store(at(sums, j), splat(sums, 0.0))
+    four = k_count // 4 * 4
+    for k in range(0, four, 4):
+        p = at(right, k * right_k)
+        q, r, s = at(p, right_k), at(p, 2 * right_k), at(p, 3 * right_k)
+        for i in range(rows):
+            factors, to = at(left, i * left_row + k * left_k), at(sums, i * stride)
+            a, b = splat(sums, get(factors, 0)), splat(sums, get(factors, left_k))
+            c, d = splat(sums, get(factors, 2 * left_k)), splat(sums, get(factors, 3 * left_k))
+            for j in range(0, columns, lane):
+                rest = columns - j
+                v = fma(load_up_to(at(p, j), rest), a, load(at(to, j)))
+                v = fma(load_up_to(at(q, j), rest), b, v)
+                v = fma(load_up_to(at(r, j), rest), c, v)
+                store(at(to, j), fma(load_up_to(at(s, j), rest), d, v))
+    for k in range(four, k_count):
+        for i in range(rows):
+            a, to = splat(sums, get(left, i * left_row + k * left_k)), at(sums, i * stride)
+            for j in range(0, columns, lane):
+                x = load_up_to(at(right, k * right_k + j), columns - j)
+                store(at(to, j), fma(x, a, load(at(to, j))))
+
+
+@stage
+def _sums_of_rows(
+    member, team, out, values, left, left_row, left_k, right, right_k, bias, first_mode, scale,
+    code, m, n, k_count, sums,
+):  # fmt: skip
+    """This member's share of a product with few rows; as tiles compute it, so with their bits."""
+    lane = lanes(out)
+    together = SUM_VECTORS * lane
+    first, end = share(member, team, (n + together - 1) // together)
+    for start in range(first * together, min(end * together, n), together):
+        columns = min(together, n - start)
+        for k in range(0, k_count, K_RUN):
+            _add_rows(sums, together, m, at(left, k * left_k), left_row, left_k,
+                      at(right, k * right_k + start), right_k, columns,
+                      min(K_RUN, k_count - k))  # fmt: skip
+            for i in range(m):
+                for j in range(0, columns, lane):
+                    place, rest = at(out, i * n + start + j), columns - j
+                    total, factor = load(at(sums, i * together + j)), splat(out, scale)
+                    if k > 0:
+                        total = fma(total, factor, load_up_to(place, rest))
+                    elif first_mode == SET_BIAS:
+                        total = fma(total, factor, splat(out, get(bias, i)))
+                    else:
+                        total = total * factor
+                    store_up_to(place, total, rest)
+        if code >= 0:
+            p = at(out, start)
+            finish_tile(p, at(values, start), n, p, n, m, columns, False, code)
+
+
 # --- the whole product ---------------------------------------------------------------------------
 
 
 # Entries of the vector that says what is multiplied, and how.
 (
     M, N, K, LEFT_ROW, LEFT_K, RIGHT_K, RIGHT_COLUMN,
-    HEIGHT, PACKS_LEFT, PACKS_RIGHT, DOTS, BLOCK, GROUP, HELD, DEPTH,
+    HEIGHT, PACKS_LEFT, PACKS_RIGHT, DOTS, SUMS, BLOCK, GROUP, HELD, DEPTH,
     LEFT_SIZE, PANELS_SIZE, OWN_SIZE,
-) = range(18)  # fmt: skip
+) = range(19)  # fmt: skip
 
 
 @kernel
@@ -353,8 +432,14 @@ def multiply(
             member, team, c, pointer(values, 0), a, how[LEFT_ROW], b, how[RIGHT_COLUMN],
             pointer(bias, 0), mode, scale, code, how[M], how[N], how[K],
         )  # fmt: skip
+        return
+    own = how[LEFT_SIZE] + how[PANELS_SIZE] + member * how[OWN_SIZE]
+    if how[SUMS]:
+        _sums_of_rows(
+            member, team, c, pointer(values, 0), a, how[LEFT_ROW], how[LEFT_K], b, how[RIGHT_K],
+            pointer(bias, 0), mode, scale, code, how[M], how[N], how[K], pointer(work, own),
+        )  # fmt: skip
     else:
-        own = how[LEFT_SIZE] + how[PANELS_SIZE] + member * how[OWN_SIZE]
         _tile_products(
             member, counters, team, micro_kernel, c, pointer(values, 0), a, how[LEFT_ROW],
             how[LEFT_K], pointer(work, 0), how[PACKS_LEFT], b, how[RIGHT_K], how[RIGHT_COLUMN],
