@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import math
+import re
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 DELIMITERS = ",;\t"
+_QUOTED = re.compile('"[^"]*"')
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +59,7 @@ def read_table(
         with path.open(newline="", encoding="utf-8-sig") as file:
             first_line = file.readline()
             file.seek(0)
-            delimiter = max(DELIMITERS, key=first_line.count)
+            delimiter = max(DELIMITERS, key=_QUOTED.sub("", first_line).count)
             return _parse(path, csv.reader(file, delimiter=delimiter), target, labelled, header)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text: {error}") from error
