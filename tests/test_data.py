@@ -240,6 +240,8 @@ NUMBERS = [[1.0, -2.5], [3.0, 0.04], [5.0, 6.0]]
         ("a,y,b\n1,0,-2.5\n3,1,4e-2\n5,0,6\n", {"target": 1}, [0, 1, 0], ("0", "1")),
         ("0,1,-2.5\n1,3,4e-2\n0,5,6\n", {"target": -3}, [0, 1, 0], ("0", "1")),
         ("0,1,target\n1,-2.5,7\n3,4e-2,8\n5,6,7\n", {}, [0, 1, 0], ("7", "8")),
+        ("0,1,y\n1,-2.5,p\n3,4e-2,q\n5,6,p\n", {}, [0, 1, 0], ("p", "q")),
+        ("y,0,1\np,1,-2.5\nq,3,4e-2\np,5,6\n", {"target": 0}, [0, 1, 0], ("p", "q")),
         ("0,1,y\n1,-2.5,7\n3,4e-2,8\n5,6,7\n", {"target": "y"}, [0, 1, 0], ("7", "8")),
         ("2000,2001,y\n1,-2.5,p\n3,4e-2,q\n5,6,p\n", {"header": True}, [0, 1, 0], ("p", "q")),
         ("1,-2.5,0.5\n3,4e-2,1.5\n5,6,2\n", {}, [0.5, 1.5, 2.0], None),
@@ -257,6 +259,21 @@ def test_tables(tmp_path, text, options, y, names):
         np.testing.assert_array_equal(got.y, y)
     assert got.class_names == names
     assert got.name == "table"
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("0,1,p\n1,2,q\n3,4,p\n", {}),  # its class occurs again
+        ("0,1,p\n1,2,q\n3,4,r\n", {}),  # so do no others
+        ("0,2,p\n1,2,q\n3,4,q\n", {}),
+        ("0,1,p\n1,2,q\n3,4,q\n", {"header": False}),
+    ],
+)
+def test_an_example_that_may_be_a_header(tmp_path, text, options):
+    got = data.load_dataset(write_text(tmp_path / "table.csv", text), **options)
+    assert got.X.shape == (2, 3)
+    assert "p" in got.class_names
 
 
 @pytest.mark.parametrize(

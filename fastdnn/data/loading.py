@@ -126,7 +126,8 @@ def load_dataset(
         What the labels mean. By default strings, bools, 0.0 and 1.0, and integers (unless
         nearly all of them differ) are classes, and other numbers are quantities.
     header : bool, optional
-        Whether a table begins with the names of its columns. None finds out.
+        Whether a table begins with the names of its columns. None finds out: names are no
+        numbers, or 0, 1, 2, ... beside a label that occurs once where others repeat.
     lazy : bool, optional
         Whether X is left in its file (``.npy`` and HDF5). None does so from `LAZY_BYTES` on.
     dtype : float32 or float64, optional

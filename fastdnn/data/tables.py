@@ -48,7 +48,9 @@ def read_table(
     labelled : bool
         If False there is no label column.
     header : bool, optional
-        Whether the first line names the columns; None finds out.
+        Whether the first line names the columns. None finds out: it does if no cell beside the
+        label is a number. If all are, it does if its label is no number and those below are, or
+        if the names are 0, 1, 2, ... and its label is the only one of its kind where others repeat.
 
     Raises
     ------
@@ -78,14 +80,18 @@ def _parse(
     column = _target_column(path, first, target) if labelled else None
     if len(first) == (column is not None):
         raise ValueError(f"{path} has one column, expected features and a label")
-    if header is None:
+    guessed = header is None
+    if guessed:
         # A target given by name can only have come from a header.
         second = head[1][1] if len(head) > 1 else []
         header = isinstance(target, str) or _is_header(path, first, second, column)
     if header:
         return _read_rows(path, itertools.chain(head[1:], rows), first, column)
     names = [f"column {i}" for i in range(len(first))]
-    return _read_rows(path, itertools.chain(head, rows), names, column)
+    table = _read_rows(path, itertools.chain(head, rows), names, column)
+    if guessed and table.labels is not None and _is_numbered(first, column, table.labels.tolist()):
+        return Table(table.X[1:], table.labels[1:])
+    return table
 
 
 def _read_rows(
@@ -153,6 +159,21 @@ def _is_header(path: Path, first: list[str], second: list[str], column: int | No
         and len(second) == len(first)
         and not _is_number(first[column])
         and _is_number(second[column])
+    )
+
+
+def _is_numbered(first: list[str], column: int | None, labels: list[Any]) -> bool:
+    """Whether the first row holds the names that pandas gives: 0, 1, 2, ... beside the label's.
+
+    That may be an example, too. Its class would be one that no other example has.
+    """
+    features = [cell for i, cell in enumerate(first) if i != column]
+    name, *others = labels
+    return (
+        features == [str(i) for i in range(len(features))]
+        and not _is_number(name)
+        and name not in others
+        and len(set(others)) < len(others)
     )
 
 
