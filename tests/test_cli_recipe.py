@@ -122,6 +122,34 @@ def test_a_class_the_model_does_not_know(run, tmp_path):
     assert "new has the class 'weed', the model knows iris, lily, rose" in result.err
 
 
+def test_a_class_that_is_another_only_as_a_number(run, tmp_path):
+    write_csv(tmp_path / "a.csv", {"x": [-1.0, 1.0] * 20}, kind=["007", "A"] * 20)
+    run(*quickly("a.csv"))
+    write_csv(tmp_path / "b.csv", {"x": [-1.0]}, kind=["7"])
+    assert (
+        "b has the class '7', the model knows 007, A" in run("evaluate", "model.npz", "b.csv").err
+    )
+
+
+@pytest.mark.parametrize(
+    ("trained", "other"),
+    [
+        (["01", "02", "A1"], {"01": 0, "02": 1}),
+        (["007", "7", "A"], {"7": 1}),
+        (["1.0", "2.0", "A"], {"1.0": 0, "2.0": 1}),
+        (["1", "2", "3"], {"1.0": 0, "3.0": 2}),
+        (["1", "10", "1_0"], {"10": 1, "1_0": 2}),
+    ],
+)
+def test_labels_match_those_of_another_file_as_they_are_written(run, tmp_path, trained, other):
+    x = np.linspace(-1.0, 1.0, 3)
+    write_csv(tmp_path / "a.csv", {"x": [*x] * 20}, kind=trained * 20)
+    run(*quickly("a.csv"), "--learning-rate", "0.05")
+    assert run("predict", "model.npz", "a.csv").out.split()[1:] == trained * 20
+    write_csv(tmp_path / "b.csv", {"x": x[[*other.values()]]}, kind=other)
+    assert "accuracy 1 " in run("evaluate", "model.npz", "b.csv").out
+
+
 def test_a_number_is_the_number_of_a_column(run, tmp_path):
     write_csv(tmp_path / "a.csv", {"kind": [0, 1] * 20, "x": [-1.0, 1.0] * 20})
     assert run(*quickly("a.csv"), "--target", "0").status == 0

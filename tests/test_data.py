@@ -262,6 +262,30 @@ def test_tables(tmp_path, text, options, y, names):
 
 
 @pytest.mark.parametrize(
+    ("labels", "options", "names"),
+    [
+        (["01", "02", "01"], {}, ("01", "02")),
+        (["007", "7", "7"], {}, ("007", "7")),
+        (["10", "1_0", "10"], {}, ("10", "1_0")),
+        (["1_0.5", "2.5", "2.5"], {}, ("1_0.5", "2.5")),
+        ([str(2**64 + 1), str(2**64 + 2)], {}, (str(2**64 + 1), str(2**64 + 2))),
+        ([str(2**63 - 1), "-1", "-1"], {}, ("-1", str(2**63 - 1))),
+        (["+1", "-1", "0"], {}, ("-1", "0", "1")),
+        (["1.0", "0", "1.0"], {}, ("0", "1")),
+        (["1000001.0", "1000002.0"], {"task": "classification"}, ("1000001", "1000002")),
+        (["01.5", "0.5", "7"], {}, None),
+        (["007", "10", "12"], {"task": "regression"}, None),
+    ],
+)
+def test_labels_of_tables_are_numbers_or_names(tmp_path, labels, options, names):
+    path = write_text(tmp_path / "table.csv", "".join(f"0.5,{label}\n" for label in labels))
+    got = data.load_dataset(path, **options)
+    assert got.class_names == names
+    if names is None:
+        np.testing.assert_array_equal(got.y, [float(label) for label in labels])
+
+
+@pytest.mark.parametrize(
     ("text", "options"),
     [
         ("0,1,p\n1,2,q\n3,4,p\n", {}),  # its class occurs again
@@ -296,7 +320,7 @@ def test_an_example_that_may_be_a_header(tmp_path, text, options):
         ("a,b,y\n1,2,0\n", {"target": "z"}, "has no column 'z'; its columns are a, b, y"),
         ("1,2,0\n", {"target": 3}, "has 3 columns, target 3 is not one of them"),
         ("1,2,nan\n1,2,3.5\n", {}, r"y\[0\] is nan"),
-        ("1,2,a\n1,2,b\n", {"task": "regression"}, "the labels are strings such as 'a'"),
+        ("1,2,3\n1,2,a\n", {"task": "regression"}, "the labels are strings such as 'a'"),
         ("1,2,0\n", {"lazy": True}, "lazy=True needs a .npy or HDF5 file"),
         ('1,2,"' + "x" * 200_000 + '"\n', {}, "is not a table: field larger"),
     ],

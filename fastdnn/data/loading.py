@@ -26,7 +26,7 @@ from .sources import (
     open_hdf5,
     to_float,
 )
-from .tables import read_table
+from .tables import is_number, read_table, typed
 
 Task: TypeAlias = Literal["auto", "classification", "regression"]
 
@@ -124,7 +124,8 @@ def load_dataset(
         that is as long as the labels; the longer one if both are; the first if there are none.
     task : {"auto", "classification", "regression"}
         What the labels mean. By default strings, bools, 0.0 and 1.0, and integers (unless
-        nearly all of them differ) are classes, and other numbers are quantities.
+        nearly all of them differ) are classes, and other numbers are quantities. In a table 007
+        and 1_0 are strings.
     header : bool, optional
         Whether a table begins with the names of its columns. None finds out: names are no
         numbers, or 0, 1, 2, ... beside a label that occurs once where others repeat.
@@ -347,6 +348,8 @@ def _labels(
 ) -> tuple[NDArray[Any], tuple[str, ...] | None]:
     """Labels as class indices with their names, or as quantities without names."""
     y = _decoded(y)
+    if task == "regression" and y.dtype.kind == "U":
+        y = _numbers(path, y)
     if y.dtype.kind not in "biufU":
         raise ValueError(f"{path}: the labels have dtype {y.dtype}, expected numbers or strings")
     if y.dtype.kind == "f":
@@ -354,10 +357,6 @@ def _labels(
     if y.ndim == 2:
         return checks.float_array("y", y), names
     if task == "regression" or (task == "auto" and not _look_like_classes(y)):
-        if y.dtype.kind == "U":
-            raise ValueError(
-                f"{path}: the labels are strings such as {str(y[0])!r}, expected numbers"
-            )
         return y.astype(np.float64), None
     values, indices = np.unique(y, return_inverse=True)
     if names is None:
@@ -370,6 +369,16 @@ def _labels(
     )
 
 
+def _numbers(path: Path, labels: NDArray[Any]) -> NDArray[np.float64]:
+    """Quantities that look like names, as 007 does."""
+    for label in labels.flat:
+        if not is_number(label):
+            raise ValueError(
+                f"{path}: the labels are strings such as {str(label)!r}, expected numbers"
+            )
+    return labels.astype(np.float64)
+
+
 def _look_like_classes(y: NDArray[Any]) -> bool:
     if y.dtype.kind in "bU":
         return True
@@ -379,5 +388,14 @@ def _look_like_classes(y: NDArray[Any]) -> bool:
     return n_values <= MAX_RARE_CLASSES or n_values * EXAMPLES_PER_CLASS <= y.size
 
 
+def plain_name(name: str) -> str:
+    """What a class is called where all labels are numbers.
+
+    >>> plain_name("1.0"), plain_name("+1"), plain_name("007"), plain_name("a")
+    ('1', '1', '007', 'a')
+    """
+    return _written(typed([name])[0])
+
+
 def _written(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, np.floating) else str(value)
+    return str(value).removesuffix(".0") if isinstance(value, np.floating) else str(value)

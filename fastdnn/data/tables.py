@@ -8,6 +8,7 @@ import math
 import re
 from array import array
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 
 DELIMITERS = ",;\t"
 _QUOTED = re.compile('"[^"]*"')
+_DIGITS = re.compile("[+-]?[0-9]+")
+_INTEGER = re.compile("[+-]?(0|[1-9][0-9]*)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +124,7 @@ def _read_rows(
     for line, label in zip(lines, labels, strict=True):
         if not label:
             raise ValueError(f"{path}: line {line} has no label in column {names[column]!r}")
-    return Table(X, _typed(labels))
+    return Table(X, typed(labels))
 
 
 def _rows(reader: Any) -> Iterator[tuple[int, list[str]]]:
@@ -145,7 +148,7 @@ def _target_column(path: Path, first: list[str], target: str | int | None) -> in
 
 def _is_header(path: Path, first: list[str], second: list[str], column: int | None) -> bool:
     """Whether the first row names the columns rather than holding the first example."""
-    numeric = [_is_number(cell) for i, cell in enumerate(first) if i != column]
+    numeric = [is_number(cell) for i, cell in enumerate(first) if i != column]
     if not any(numeric):
         return True
     if not all(numeric):
@@ -157,8 +160,8 @@ def _is_header(path: Path, first: list[str], second: list[str], column: int | No
     return (
         column is not None
         and len(second) == len(first)
-        and not _is_number(first[column])
-        and _is_number(second[column])
+        and not is_number(first[column])
+        and is_number(second[column])
     )
 
 
@@ -171,13 +174,14 @@ def _is_numbered(first: list[str], column: int | None, labels: list[Any]) -> boo
     name, *others = labels
     return (
         features == [str(i) for i in range(len(features))]
-        and not _is_number(name)
+        and not is_number(name)
         and name not in others
         and len(set(others)) < len(others)
     )
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """Whether Python reads the text as a number."""
     try:
         float(cell)
     except ValueError:
@@ -193,17 +197,21 @@ def _refuse_row(
     name, cell = next(
         (name, cell)
         for name, cell in zip(features, row, strict=True)
-        if not (_is_number(cell) and math.isfinite(float(cell)))
+        if not (is_number(cell) and math.isfinite(float(cell)))
     )
     raise ValueError(f"{path}: line {line}, {name!r} is {cell!r}, expected a finite number")
 
 
-def _typed(labels: list[str]) -> NDArray[Any]:
-    """Labels as integers if all of them are, else as floats, else as they are."""
+def typed(labels: list[str]) -> NDArray[Any]:
+    """Labels as integers if all of them are, else as floats, else as they are.
+
+    Names stay as written, though Python reads numbers: 007, 1_0, and what is too long for int64.
+    """
     strings = np.array(labels)
-    for dtype in (np.int64, np.float64):
-        try:
-            return strings.astype(dtype)
-        except (ValueError, OverflowError):
-            continue
+    if all(map(_INTEGER.fullmatch, labels)):
+        with suppress(OverflowError):
+            return strings.astype(np.int64)
+    elif not (all(map(_DIGITS.fullmatch, labels)) or any("_" in label for label in labels)):
+        with suppress(ValueError):
+            return strings.astype(np.float64)
     return strings
