@@ -20,7 +20,6 @@ from .sources import (
     Hdf5Source,
     Layout,
     Source,
-    hdf5_dataset,
     import_extra,
     natural_dtype,
     open_hdf5,
@@ -293,7 +292,7 @@ def _load_npz(
         if isinstance(file, np.ndarray):
             raise ValueError("it is one array, not an archive of arrays")
         x_key, y_key = _keys(file, features, target, labelled)
-        X, y = file[x_key], None if y_key is None else file[y_key]
+        X, y = _member(file, x_key), None if y_key is None else _member(file, y_key)
         names = _class_names(file)
     found, y = _orient(path, X.shape, y, layout)
     return _array_source(path, X, found), y, names
@@ -304,8 +303,8 @@ def _load_hdf5(
 ) -> tuple[Source, NDArray[Any] | None, tuple[str, ...] | None]:
     with open_hdf5(path) as file, _readable(path):
         x_key, y_key = _keys(file, features, target, labelled)
-        y = None if y_key is None else np.asarray(hdf5_dataset(file, y_key)[()])
-        shape, names = hdf5_dataset(file, x_key).shape, _class_names(file)
+        y = None if y_key is None else np.asarray(_member(file, y_key)[()])
+        shape, names = _member(file, x_key).shape, _class_names(file)
     found, y = _orient(path, shape, y, layout)
     return Hdf5Source(path, x_key, layout=found), y, names
 
@@ -324,20 +323,32 @@ def _keys(file: Any, features: str | None, target: Any, labelled: bool) -> tuple
     raise ValueError(f"it holds {', '.join(file) or 'nothing'}; expected arrays {wanted}")
 
 
+def _member(file: Any, key: str) -> Any:
+    """An array of an archive, or a dataset of an HDF5 file, where groups have names, too."""
+    found = file.get(key)
+    if getattr(found, "shape", None) is None:
+        raise ValueError(f"{key!r} is {found!r:.80}, expected an array")
+    return found
+
+
 def _class_names(file: Any) -> tuple[str, ...] | None:
     for key in CLASS_NAME_KEYS:
         if key in file:
-            return tuple(str(name) for name in _decoded(np.asarray(file[key][()])).reshape(-1))
+            names = _decoded(key, np.asarray(_member(file, key)[()]))
+            return tuple(str(name) for name in names.reshape(-1))
     return None
 
 
-def _decoded(values: NDArray[Any]) -> NDArray[Any]:
-    """Strings stored as bytes, or as HDF5's objects, as str."""
+def _decoded(what: str, values: NDArray[Any]) -> NDArray[Any]:
+    """Strings stored as bytes, which HDF5 may keep as objects, as str."""
     if values.dtype.kind == "O":
-        values = (
-            values.astype(np.bytes_) if isinstance(values.flat[0], bytes) else values.astype(str)
-        )
-    return np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
+        if not all(isinstance(value, bytes) for value in values.flat):
+            raise ValueError(f"{what}: {values.flat[0]!r} found, expected numbers or strings")
+        values = values.astype(np.bytes_)
+    try:
+        return np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{what}: not UTF-8 text: {error}") from error
 
 
 # --- labels ---------------------------------------------------------------------------------
@@ -347,7 +358,7 @@ def _labels(
     path: Path, y: NDArray[Any], task: Task, names: tuple[str, ...] | None
 ) -> tuple[NDArray[Any], tuple[str, ...] | None]:
     """Labels as class indices with their names, or as quantities without names."""
-    y = _decoded(y)
+    y = _decoded(f"{path}: the labels", y)
     if task == "regression" and y.dtype.kind == "U":
         y = _numbers(path, y)
     if y.dtype.kind not in "biufU":
