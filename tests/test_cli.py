@@ -79,7 +79,8 @@ FAILURES = {
     "not a model": ("predict a.csv a.csv", "a.csv: not a fastdnn file"),
     "no model": ("evaluate no.npz a.csv", "no.npz"),
     "other features": ("predict net.npz wide.csv", "wide.csv has 5 features an example, the model"),
-    "other classes": ("evaluate net.npz wide.csv", "X has shape (4, 4), expected (2, m)"),
+    "other features, labelled": ("evaluate net.npz wide.csv", "wide.csv has 4 features an example"),
+    "other features than were scaled": ("evaluate scaled.npz wide.csv", "the model takes 2\n"),
     "out is a folder": ("predict net.npz a.csv --out .", "is not a regular file"),
 }
 
@@ -90,7 +91,10 @@ def files(tmp_path, rng):
     write_csv(tmp_path / "one.csv", {"x": rng.normal(size=20)}, y=[1] * 20)
     write_csv(tmp_path / "wide.csv", {f"x{i}": [1.0, 2, 3, 4] for i in range(5)})
     (tmp_path / "a.xls").write_text("?")
-    fastdnn.DNN([2, 3, 1]).save(tmp_path / "net.npz")
+    net = fastdnn.DNN([2, 3, 1])
+    net.save(tmp_path / "net.npz")
+    net.extra = {"mean": [3.0, 4.0], "scale": [1.0, 2.0]}
+    net.save(tmp_path / "scaled.npz")
 
 
 def test_a_folder_that_cannot_be_written_is_found_before_the_training(run, tmp_path, monkeypatch):

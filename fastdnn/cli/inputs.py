@@ -53,11 +53,21 @@ def load_examples(name: str, net: DNN, recipe: Recipe, features: str | None) -> 
             continue
         if X.shape[0] == n_x:
             return X
-        problem = problem or ValueError(
-            f"{name} has {X.shape[0]} features an example, the model takes {n_x}"
-        )
+        problem = problem or _other_features(name, X, net)
     assert problem is not None
     raise problem
+
+
+def check_features(name: str, X: Examples, net: DNN) -> None:
+    """Raise ValueError unless the examples of a file have as many features as the network takes."""
+    if X.shape[0] != net.layer_dims[0]:
+        raise _other_features(name, X, net)
+
+
+def _other_features(name: str, X: Examples, net: DNN) -> ValueError:
+    return ValueError(
+        f"{name} has {X.shape[0]} features an example, the model takes {net.layer_dims[0]}"
+    )
 
 
 def classes_of(dataset: Dataset, net: DNN, recipe: Recipe) -> NDArray[Any]:
