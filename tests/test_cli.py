@@ -132,6 +132,14 @@ MISUSES = {
     "activation": ("train a.csv --hidden softmax", "invalid choice: 'softmax'"),
     "stopping": ("train a.csv --early-stopping 3 --validation 0", "needs --validation above 0"),
     "out is the data": ("train net.npz --out net.npz", "--out net.npz is the file of the data"),
+    "out is the checkpoint": (
+        "train a.csv --out m --checkpoint ./m",
+        "--checkpoint m is a file that --out m writes",
+    ),
+    "the picture is the checkpoint": (
+        "train a.csv --out m.npz --checkpoint m.png",
+        "--checkpoint m.png is a file that --out m.npz writes",
+    ),
     "out is a picture": ("train a.csv --out a.png", "is not the name of a model file"),
     "identity for classes": ("train a.csv --output identity", "use --task regression"),
     "softmax for numbers": ("train wide.csv --output softmax", "use --task classification"),
