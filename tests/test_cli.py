@@ -81,6 +81,15 @@ FAILURES = {
     "other features": ("predict net.npz wide.csv", "wide.csv has 5 features an example, the model"),
     "other features, labelled": ("evaluate net.npz wide.csv", "wide.csv has 4 features an example"),
     "other features than were scaled": ("evaluate scaled.npz wide.csv", "the model takes 2\n"),
+    "large features": (
+        "train large.csv --target x",
+        "feature 0 cannot be standardised, its squares",
+    ),
+    "large features, not scaled": (
+        "train large.csv --target x --scale none",
+        "e+200, too large for a network of float32",
+    ),
+    "large labels": ("train large.csv", "the labels of large reach 2e+200, a network of float32"),
     "out is a folder": ("predict net.npz a.csv --out .", "is not a regular file"),
 }
 
@@ -90,6 +99,7 @@ def files(tmp_path, rng):
     write_csv(tmp_path / "a.csv", {"x": rng.normal(size=20)}, y=[0, 1] * 10)
     write_csv(tmp_path / "one.csv", {"x": rng.normal(size=20)}, y=[1] * 20)
     write_csv(tmp_path / "wide.csv", {f"x{i}": [1.0, 2, 3, 4] for i in range(5)})
+    write_csv(tmp_path / "large.csv", {"x": rng.normal(size=20)}, y=np.linspace(0.0, 2e200, 20))
     (tmp_path / "a.xls").write_text("?")
     net = fastdnn.DNN([2, 3, 1])
     net.save(tmp_path / "net.npz")

@@ -58,6 +58,23 @@ def test_numbers_of_another_scale_are_pointed_out(run, tmp_path):
     assert run("predict", "model.npz", "a.npz").err == ""
 
 
+@pytest.mark.parametrize("scaling", ["auto", "none"])
+@pytest.mark.parametrize("wrap", [np.asarray, fastdnn.data.ArraySource])
+def test_numbers_that_overflow_are_refused_with_the_feature(scaling, wrap):
+    X = np.linspace(0.0, 5.0, 12).reshape(3, 4)
+    recipe = Recipe.fitted(X, scaling, class_names=(), target=None)
+
+    def applied(X):
+        return recipe.apply(X, np.dtype("f4")).read(0, 4)  # of an array it does not come to this
+
+    X[1, 2] = 1e200
+    with pytest.raises(ValueError, match=r"feature 1 of an example is 1e\+200, too large for"):
+        applied(wrap(X))
+    assert recipe.apply(X, np.dtype("f8"))[1, 2] > 1e199
+    with pytest.raises(ValueError, match=r"feature 1 cannot be standardised.* from 0 to 1e\+200"):
+        Recipe.fitted(wrap(X), "standard", class_names=(), target=None)
+
+
 def test_a_recipe_survives_the_model_file(tmp_path, rng):
     net = fastdnn.DNN([3, 2], output_activation="softmax")
     X = rng.normal(5, 2, (3, 50))

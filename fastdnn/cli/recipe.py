@@ -7,6 +7,8 @@ did. The other way round, a network saved from Python says nothing, and gets num
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -54,12 +56,23 @@ class Recipe:
         """The recipe for training data X (n_x, m).
 
         ``auto`` standardises the features unless all of them lie within -1 ... 1, as pixels do.
+
+        Raises
+        ------
+        ValueError
+            If a feature is too large to be standardised.
         """
         found = Moments.of(X)
         limits = found.low, found.high
         small = limits[0] >= -1 and limits[1] <= 1
         if scaling == "none" or (scaling == "auto" and small):
             return cls(class_names, target, None, limits)
+        overflown = ~np.isfinite(found.squares)
+        if overflown.any():
+            raise ValueError(
+                f"feature {overflown.argmax()} cannot be standardised, its squares overflow: the "
+                f"examples range from {limits[0]:g} to {limits[1]:g}, expected at most 1e150"
+            )
         mean, scale = found.mean[:, None], np.sqrt(found.squares / found.count)[:, None]
         # A feature that never varies differs from its mean by rounding errors at most.
         scale[scale <= 1e-7 * np.abs(mean)] = 1.0
@@ -69,11 +82,17 @@ class Recipe:
         """The network's input for X (n_x, m): of ``dtype``, an example contiguous.
 
         Of an array a new one; of a source a source, whose blocks are scaled as they are read.
+
+        Raises
+        ------
+        ValueError
+            If a feature overflows ``dtype``.
         """
         if not isinstance(X, np.ndarray):
             return ScaledSource(X, self.scaling, dtype)
         if self.scaling is None:
-            return np.asarray(X, dtype)
+            with _overflow_named(X.T, None, dtype):
+                return np.asarray(X, dtype)
         return _scaled(X.T, self.scaling, dtype).T
 
     def warning(self, X: Examples) -> str | None:
@@ -179,14 +198,15 @@ class Moments:
         return found
 
     def add(self, rows: NDArray[np.float64]) -> None:
-        """Take more examples into account."""
+        """Take more examples into account; squares that overflow are no longer finite."""
         self.low, self.high = min(self.low, float(rows.min())), max(self.high, float(rows.max()))
-        mean = rows.mean(axis=0)
-        rows -= mean
-        share = len(rows) / (self.count + len(rows))
-        away = mean - self.mean
-        self.squares += np.square(rows, out=rows).sum(axis=0) + away**2 * (share * self.count)
-        self.mean += away * share
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = rows.mean(axis=0)
+            rows -= mean
+            share = len(rows) / (self.count + len(rows))
+            away = mean - self.mean
+            self.squares += np.square(rows, out=rows).sum(axis=0) + away**2 * (share * self.count)
+            self.mean += away * share
         self.count += len(rows)
 
 
@@ -218,7 +238,8 @@ class ScaledSource:
         """Examples start ... stop - 1, of shape (stop - start, n_x)."""
         rows = to_float(self._source.read(start, stop), natural_dtype(self._source.dtype))
         if self._scaling is None:
-            return rows.astype(self._dtype, copy=False)
+            with _overflow_named(rows, None, self._dtype):
+                return rows.astype(self._dtype, copy=False)
         return _scaled(rows, self._scaling, self._dtype)
 
 
@@ -229,8 +250,28 @@ def _scaled(rows: NDArray[Any], scaling: Scaling, dtype: np.dtype[Any]) -> NDArr
     step = max(1, _BLOCK_NUMBERS // rows.shape[1])
     for start in range(0, len(rows), step):
         block = slice(start, start + step)
-        out[block] = (rows[block] - mean.T) / scale.T
+        with _overflow_named(rows[block], scaling, dtype):
+            out[block] = (rows[block] - mean.T) / scale.T
     return out
+
+
+@contextmanager
+def _overflow_named(
+    rows: NDArray[Any], scaling: Scaling | None, dtype: np.dtype[Any]
+) -> Iterator[None]:
+    """Turn an overflow in scaling examples (m, n_x) into an error that names the feature."""
+    try:
+        with np.errstate(over="raise"):
+            yield
+    except FloatingPointError as error:
+        mean, scale = scaling or (np.zeros((1, 1)), np.ones((1, 1)))
+        with np.errstate(over="ignore"):
+            away = np.abs((rows - mean.T) / scale.T)
+        example, feature = np.unravel_index(away.argmax(), away.shape)
+        raise ValueError(
+            f"feature {feature} of an example is {rows[example, feature]:g}, too large for a "
+            f"network of {dtype}"
+        ) from error
 
 
 def n_classes(net: DNN) -> int:
