@@ -58,6 +58,58 @@ def test_numbers_of_another_scale_are_pointed_out(run, tmp_path):
     assert run("predict", "model.npz", "a.npz").err == ""
 
 
+@pytest.fixture
+def timestamps(tmp_path, run, rng):
+    """Features far from 0 beside their spread: X, and what a model makes of them."""
+    X = np.array([1.7e9 + rng.uniform(-100, 100, 400), np.full(400, 2.0**60)])
+    write_csv(tmp_path / "times.csv", {"t": X[0], "id": X[1]}, late=(X[0] > 1.7e9).astype(int))
+    run(*quickly("times.csv"))
+    net = fastdnn.DNN.load(tmp_path / "model.npz")
+    AL = net.forward(Recipe.of(net, "model.npz").apply(X, net.dtype))
+    assert np.mean((AL[0] > 0.5) == (X[0] > 1.7e9)) > 0.95
+    return X, AL
+
+
+def test_an_exported_onnx_model_tells_timestamps_apart(run, timestamps):
+    pytest.importorskip("onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    X, AL = timestamps
+    printed = run("export", "model.npz", "a.onnx").out
+    assert "saved a.onnx\n" in printed and "it takes float64 and scales by itself" in printed
+    session = onnxruntime.InferenceSession("a.onnx", providers=["CPUExecutionProvider"])
+    (there,) = session.run(None, {"X": np.ascontiguousarray(X.T)})
+    np.testing.assert_allclose(there.T, AL, atol=1e-5)
+
+
+def test_an_exported_state_dict_says_how_to_scale_timestamps(run, timestamps):
+    X, AL = timestamps
+    printed = run("export", "model.npz", "state.npz").out
+    assert "saved state.npz\n" in printed and "its network takes (x - mean) / scale" in printed
+    with np.load("state.npz") as state:
+        parameters = {
+            f"{kind}{l + 1}": state[f"{2 * l}.{name}"].reshape(-1, units)
+            for l, units in enumerate((2, 8))
+            for kind, name, units in (("W", "weight", units), ("b", "bias", 1))
+        }
+        scaled = (X - state["mean"][:, None]) / state["scale"][:, None]
+    there, _ = reference.L_model_forward(scaled, parameters)
+    np.testing.assert_allclose(there, AL, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "mean", "scale", "expected"),
+    [
+        ("f4", 800.0, 1.0, True), ("f4", -900.0, 1.0, False), ("f4", 9e22, 1.1e20, False),
+        ("f4", 0.0, 1e-20, False), ("f8", 1e11, 1.0, True), ("f8", 1e12, 1.0, False),
+        ("f8", 0.0, 1e-20, True),
+    ],
+)  # fmt: skip
+def test_a_scaling_is_folded_where_rounding_is_harmless(dtype, mean, scale, expected):
+    recipe = Recipe(scaling=(np.array([[0.0], [mean]]), np.array([[1.0], [scale]])))
+    assert recipe.may_be_folded(np.dtype(dtype)) == expected
+    assert Recipe().may_be_folded(np.dtype(dtype))
+
+
 @pytest.mark.parametrize("scaling", ["auto", "none"])
 @pytest.mark.parametrize("wrap", [np.asarray, fastdnn.data.ArraySource])
 def test_numbers_that_overflow_are_refused_with_the_feature(scaling, wrap):

@@ -24,6 +24,10 @@ SCALINGS = ("auto", "standard", "none")
 # Numbers that are scaled at once: float64 is never needed for all, and they stay in the cache.
 _BLOCK_NUMBERS = 2**15
 
+# Of a feature in the unit of its spread, where its scaling is folded into the first layer: no
+# prediction turns on that. A float32 has more where the mean is 839 times the spread.
+_FOLDED_ROUNDING = 1e-4
+
 Examples: TypeAlias = "NDArray[Any] | Source"
 Scaling: TypeAlias = "tuple[NDArray[np.float64], NDArray[np.float64]]"
 
@@ -112,6 +116,15 @@ class Recipe:
             f"the examples range from {found_low:g} to {found_high:g}, those of the training from "
             f"{low:g} to {high:g}: are they scaled alike?"
         )
+
+    def may_be_folded(self, dtype: np.dtype[Any]) -> bool:
+        """Whether a first layer of ``dtype`` that scales gives what this scaling does."""
+        if self.scaling is None:
+            return True
+        mean, scale = self.scaling
+        info = np.finfo(dtype)
+        within = math.sqrt(info.tiny) < scale.min() and scale.max() < math.sqrt(info.max)
+        return within and bool((info.eps * np.abs(mean) <= _FOLDED_ROUNDING * scale).all())
 
     def folded_into(self, net: DNN) -> DNN:
         """A network that takes numbers as they stand in a file: W (x - mean) / scale + b."""
