@@ -151,6 +151,13 @@ def test_auto_scales_what_is_not_small_already(scaling, low, scales):
     assert (Recipe.fitted(X, scaling, class_names=(), target=None).scaling is not None) == scales
 
 
+@pytest.mark.parametrize("value", [0.0, 0.1, -1.7e9, 123456789012345678.0, 1e30])
+def test_a_constant_feature_is_small_however_large_it_is(value):
+    X = np.full((1, 397), value)
+    scaled = Recipe.fitted(X, "standard", class_names=(), target=None).apply(X, np.dtype("f4"))
+    assert np.abs(scaled).max() < 0.01
+
+
 GOOD = {"class_names": ["a", "b"], "mean": [0.0], "scale": [1.0], "limits": [0, 1], "target": "y"}
 
 

@@ -78,8 +78,10 @@ class Recipe:
                 f"examples range from {limits[0]:g} to {limits[1]:g}, expected at most 1e150"
             )
         mean, scale = found.mean[:, None], np.sqrt(found.squares / found.count)[:, None]
-        # A feature that never varies differs from its mean by rounding errors at most.
-        scale[scale <= 1e-7 * np.abs(mean)] = 1.0
+        # A feature that never varies differs from its mean by rounding errors at most, which are
+        # large numbers where it is one.
+        constant = scale <= 1e-7 * np.abs(mean)
+        scale[constant] = np.maximum(1.0, 1e-12 * np.abs(mean[constant]))
         return cls(class_names, target, (mean, scale), limits)
 
     def apply(self, X: Examples, dtype: np.dtype[Any]) -> Examples:
