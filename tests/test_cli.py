@@ -79,7 +79,17 @@ FAILURES = {
     "not a model": ("predict a.csv a.csv", "a.csv: not a fastdnn file"),
     "no model": ("evaluate no.npz a.csv", "no.npz"),
     "other features": ("predict net.npz wide.csv", "wide.csv has 5 features an example, the model"),
-    "other classes": ("evaluate net.npz wide.csv", "X has shape (4, 4), expected (2, m)"),
+    "other features, labelled": ("evaluate net.npz wide.csv", "wide.csv has 4 features an example"),
+    "other features than were scaled": ("evaluate scaled.npz wide.csv", "the model takes 2\n"),
+    "large features": (
+        "train large.csv --target x",
+        "feature 0 cannot be standardised, its squares",
+    ),
+    "large features, not scaled": (
+        "train large.csv --target x --scale none",
+        "e+200, too large for a network of float32",
+    ),
+    "large labels": ("train large.csv", "the labels of large reach 2e+200, a network of float32"),
     "out is a folder": ("predict net.npz a.csv --out .", "is not a regular file"),
 }
 
@@ -89,8 +99,12 @@ def files(tmp_path, rng):
     write_csv(tmp_path / "a.csv", {"x": rng.normal(size=20)}, y=[0, 1] * 10)
     write_csv(tmp_path / "one.csv", {"x": rng.normal(size=20)}, y=[1] * 20)
     write_csv(tmp_path / "wide.csv", {f"x{i}": [1.0, 2, 3, 4] for i in range(5)})
+    write_csv(tmp_path / "large.csv", {"x": rng.normal(size=20)}, y=np.linspace(0.0, 2e200, 20))
     (tmp_path / "a.xls").write_text("?")
-    fastdnn.DNN([2, 3, 1]).save(tmp_path / "net.npz")
+    net = fastdnn.DNN([2, 3, 1])
+    net.save(tmp_path / "net.npz")
+    net.extra = {"mean": [3.0, 4.0], "scale": [1.0, 2.0]}
+    net.save(tmp_path / "scaled.npz")
 
 
 def test_a_folder_that_cannot_be_written_is_found_before_the_training(run, tmp_path, monkeypatch):
@@ -128,6 +142,14 @@ MISUSES = {
     "activation": ("train a.csv --hidden softmax", "invalid choice: 'softmax'"),
     "stopping": ("train a.csv --early-stopping 3 --validation 0", "needs --validation above 0"),
     "out is the data": ("train net.npz --out net.npz", "--out net.npz is the file of the data"),
+    "out is the checkpoint": (
+        "train a.csv --out m --checkpoint ./m",
+        "--checkpoint m is a file that --out m writes",
+    ),
+    "the picture is the checkpoint": (
+        "train a.csv --out m.npz --checkpoint m.png",
+        "--checkpoint m.png is a file that --out m.npz writes",
+    ),
     "out is a picture": ("train a.csv --out a.png", "is not the name of a model file"),
     "identity for classes": ("train a.csv --output identity", "use --task regression"),
     "softmax for numbers": ("train wide.csv --output softmax", "use --task classification"),

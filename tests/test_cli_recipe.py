@@ -58,6 +58,75 @@ def test_numbers_of_another_scale_are_pointed_out(run, tmp_path):
     assert run("predict", "model.npz", "a.npz").err == ""
 
 
+@pytest.fixture
+def timestamps(tmp_path, run, rng):
+    """Features far from 0 beside their spread: X, and what a model makes of them."""
+    X = np.array([1.7e9 + rng.uniform(-100, 100, 400), np.full(400, 2.0**60)])
+    write_csv(tmp_path / "times.csv", {"t": X[0], "id": X[1]}, late=(X[0] > 1.7e9).astype(int))
+    run(*quickly("times.csv"))
+    net = fastdnn.DNN.load(tmp_path / "model.npz")
+    AL = net.forward(Recipe.of(net, "model.npz").apply(X, net.dtype))
+    assert np.mean((AL[0] > 0.5) == (X[0] > 1.7e9)) > 0.95
+    return X, AL
+
+
+def test_an_exported_onnx_model_tells_timestamps_apart(run, timestamps):
+    pytest.importorskip("onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    X, AL = timestamps
+    printed = run("export", "model.npz", "a.onnx").out
+    assert "saved a.onnx\n" in printed and "it takes float64 and scales by itself" in printed
+    session = onnxruntime.InferenceSession("a.onnx", providers=["CPUExecutionProvider"])
+    (there,) = session.run(None, {"X": np.ascontiguousarray(X.T)})
+    np.testing.assert_allclose(there.T, AL, atol=1e-5)
+
+
+def test_an_exported_state_dict_says_how_to_scale_timestamps(run, timestamps):
+    X, AL = timestamps
+    printed = run("export", "model.npz", "state.npz").out
+    assert "saved state.npz\n" in printed and "its network takes (x - mean) / scale" in printed
+    with np.load("state.npz") as state:
+        parameters = {
+            f"{kind}{l + 1}": state[f"{2 * l}.{name}"].reshape(-1, units)
+            for l, units in enumerate((2, 8))
+            for kind, name, units in (("W", "weight", units), ("b", "bias", 1))
+        }
+        scaled = (X - state["mean"][:, None]) / state["scale"][:, None]
+    there, _ = reference.L_model_forward(scaled, parameters)
+    np.testing.assert_allclose(there, AL, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "mean", "scale", "expected"),
+    [
+        ("f4", 800.0, 1.0, True), ("f4", -900.0, 1.0, False), ("f4", 9e22, 1.1e20, False),
+        ("f4", 0.0, 1e-20, False), ("f8", 1e11, 1.0, True), ("f8", 1e12, 1.0, False),
+        ("f8", 0.0, 1e-20, True),
+    ],
+)  # fmt: skip
+def test_a_scaling_is_folded_where_rounding_is_harmless(dtype, mean, scale, expected):
+    recipe = Recipe(scaling=(np.array([[0.0], [mean]]), np.array([[1.0], [scale]])))
+    assert recipe.may_be_folded(np.dtype(dtype)) == expected
+    assert Recipe().may_be_folded(np.dtype(dtype))
+
+
+@pytest.mark.parametrize("scaling", ["auto", "none"])
+@pytest.mark.parametrize("wrap", [np.asarray, fastdnn.data.ArraySource])
+def test_numbers_that_overflow_are_refused_with_the_feature(scaling, wrap):
+    X = np.linspace(0.0, 5.0, 12).reshape(3, 4)
+    recipe = Recipe.fitted(X, scaling, class_names=(), target=None)
+
+    def applied(X):
+        return recipe.apply(X, np.dtype("f4")).read(0, 4)  # of an array it does not come to this
+
+    X[1, 2] = 1e200
+    with pytest.raises(ValueError, match=r"feature 1 of an example is 1e\+200, too large for"):
+        applied(wrap(X))
+    assert recipe.apply(X, np.dtype("f8"))[1, 2] > 1e199
+    with pytest.raises(ValueError, match=r"feature 1 cannot be standardised.* from 0 to 1e\+200"):
+        Recipe.fitted(wrap(X), "standard", class_names=(), target=None)
+
+
 def test_a_recipe_survives_the_model_file(tmp_path, rng):
     net = fastdnn.DNN([3, 2], output_activation="softmax")
     X = rng.normal(5, 2, (3, 50))
@@ -80,6 +149,13 @@ def test_a_recipe_survives_the_model_file(tmp_path, rng):
 def test_auto_scales_what_is_not_small_already(scaling, low, scales):
     X = np.array([[low, 0.5, 1.0]])
     assert (Recipe.fitted(X, scaling, class_names=(), target=None).scaling is not None) == scales
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -1.7e9, 123456789012345678.0, 1e30])
+def test_a_constant_feature_is_small_however_large_it_is(value):
+    X = np.full((1, 397), value)
+    scaled = Recipe.fitted(X, "standard", class_names=(), target=None).apply(X, np.dtype("f4"))
+    assert np.abs(scaled).max() < 0.01
 
 
 GOOD = {"class_names": ["a", "b"], "mean": [0.0], "scale": [1.0], "limits": [0, 1], "target": "y"}
@@ -120,6 +196,34 @@ def test_a_class_the_model_does_not_know(run, tmp_path):
     result = run("evaluate", "model.npz", "new.csv")
     assert result.status == 1
     assert "new has the class 'weed', the model knows iris, lily, rose" in result.err
+
+
+def test_a_class_that_is_another_only_as_a_number(run, tmp_path):
+    write_csv(tmp_path / "a.csv", {"x": [-1.0, 1.0] * 20}, kind=["007", "A"] * 20)
+    run(*quickly("a.csv"))
+    write_csv(tmp_path / "b.csv", {"x": [-1.0]}, kind=["7"])
+    assert (
+        "b has the class '7', the model knows 007, A" in run("evaluate", "model.npz", "b.csv").err
+    )
+
+
+@pytest.mark.parametrize(
+    ("trained", "other"),
+    [
+        (["01", "02", "A1"], {"01": 0, "02": 1}),
+        (["007", "7", "A"], {"7": 1}),
+        (["1.0", "2.0", "A"], {"1.0": 0, "2.0": 1}),
+        (["1", "2", "3"], {"1.0": 0, "3.0": 2}),
+        (["1", "10", "1_0"], {"10": 1, "1_0": 2}),
+    ],
+)
+def test_labels_match_those_of_another_file_as_they_are_written(run, tmp_path, trained, other):
+    x = np.linspace(-1.0, 1.0, 3)
+    write_csv(tmp_path / "a.csv", {"x": [*x] * 20}, kind=trained * 20)
+    run(*quickly("a.csv"), "--learning-rate", "0.05")
+    assert run("predict", "model.npz", "a.csv").out.split()[1:] == trained * 20
+    write_csv(tmp_path / "b.csv", {"x": x[[*other.values()]]}, kind=other)
+    assert "accuracy 1 " in run("evaluate", "model.npz", "b.csv").out
 
 
 def test_a_number_is_the_number_of_a_column(run, tmp_path):

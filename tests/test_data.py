@@ -118,7 +118,7 @@ def test_datasets_in_groups_of_an_hdf5_file(tmp_path):
     path = write_hdf5(tmp_path / "a.hdf5", **{"train/x": ROWS, "train/y": CLASSES})
     got = data.load_dataset(path, features="train/x", target="train/y")
     np.testing.assert_array_equal(got.X, ROWS.T)
-    with pytest.raises(ValueError, match="has no dataset 'train', it has train"):
+    with pytest.raises(ValueError, match=r"a\.hdf5 .* 'train' is <HDF5 group"):
         data.load_dataset(path, features="train", target="train/y")
 
 
@@ -235,10 +235,13 @@ NUMBERS = [[1.0, -2.5], [3.0, 0.04], [5.0, 6.0]]
         ("a\tb\ty\n1\t-2.5\t0\n3\t4e-2\t1\n5\t6\t0\n", {}, [0, 1, 0], ("0", "1")),
         ("\ufeffa,b,y\r\n 1, -2.5, 0\r\n\r\n3,4e-2 ,1\r\n5,6,0\r\n\n", {}, [0, 1, 0], ("0", "1")),
         ('"a","b","y"\n"1",-2.5,"u,v"\n3,4e-2,w\n5,6,w\n', {}, [0, 1, 1], ("u,v", "w")),
+        ('"a, 1";"b, 2, ""3""";y\n1;-2.5;0\n3;4e-2;1\n5;6;0\n', {}, [0, 1, 0], ("0", "1")),
         ("y,a,b\n0,1,-2.5\n1,3,4e-2\n0,5,6\n", {"target": "y"}, [0, 1, 0], ("0", "1")),
         ("a,y,b\n1,0,-2.5\n3,1,4e-2\n5,0,6\n", {"target": 1}, [0, 1, 0], ("0", "1")),
         ("0,1,-2.5\n1,3,4e-2\n0,5,6\n", {"target": -3}, [0, 1, 0], ("0", "1")),
         ("0,1,target\n1,-2.5,7\n3,4e-2,8\n5,6,7\n", {}, [0, 1, 0], ("7", "8")),
+        ("0,1,y\n1,-2.5,p\n3,4e-2,q\n5,6,p\n", {}, [0, 1, 0], ("p", "q")),
+        ("y,0,1\np,1,-2.5\nq,3,4e-2\np,5,6\n", {"target": 0}, [0, 1, 0], ("p", "q")),
         ("0,1,y\n1,-2.5,7\n3,4e-2,8\n5,6,7\n", {"target": "y"}, [0, 1, 0], ("7", "8")),
         ("2000,2001,y\n1,-2.5,p\n3,4e-2,q\n5,6,p\n", {"header": True}, [0, 1, 0], ("p", "q")),
         ("1,-2.5,0.5\n3,4e-2,1.5\n5,6,2\n", {}, [0.5, 1.5, 2.0], None),
@@ -256,6 +259,45 @@ def test_tables(tmp_path, text, options, y, names):
         np.testing.assert_array_equal(got.y, y)
     assert got.class_names == names
     assert got.name == "table"
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "names"),
+    [
+        (["01", "02", "01"], {}, ("01", "02")),
+        (["007", "7", "7"], {}, ("007", "7")),
+        (["10", "1_0", "10"], {}, ("10", "1_0")),
+        (["1_0.5", "2.5", "2.5"], {}, ("1_0.5", "2.5")),
+        ([str(2**64 + 1), str(2**64 + 2)], {}, (str(2**64 + 1), str(2**64 + 2))),
+        ([str(2**63 - 1), "-1", "-1"], {}, ("-1", str(2**63 - 1))),
+        (["+1", "-1", "0"], {}, ("-1", "0", "1")),
+        (["1.0", "0", "1.0"], {}, ("0", "1")),
+        (["1000001.0", "1000002.0"], {"task": "classification"}, ("1000001", "1000002")),
+        (["01.5", "0.5", "7"], {}, None),
+        (["007", "10", "12"], {"task": "regression"}, None),
+    ],
+)
+def test_labels_of_tables_are_numbers_or_names(tmp_path, labels, options, names):
+    path = write_text(tmp_path / "table.csv", "".join(f"0.5,{label}\n" for label in labels))
+    got = data.load_dataset(path, **options)
+    assert got.class_names == names
+    if names is None:
+        np.testing.assert_array_equal(got.y, [float(label) for label in labels])
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("0,1,p\n1,2,q\n3,4,p\n", {}),  # its class occurs again
+        ("0,1,p\n1,2,q\n3,4,r\n", {}),  # so do no others
+        ("0,2,p\n1,2,q\n3,4,q\n", {}),
+        ("0,1,p\n1,2,q\n3,4,q\n", {"header": False}),
+    ],
+)
+def test_an_example_that_may_be_a_header(tmp_path, text, options):
+    got = data.load_dataset(write_text(tmp_path / "table.csv", text), **options)
+    assert got.X.shape == (2, 3)
+    assert "p" in got.class_names
 
 
 @pytest.mark.parametrize(
@@ -278,7 +320,7 @@ def test_tables(tmp_path, text, options, y, names):
         ("a,b,y\n1,2,0\n", {"target": "z"}, "has no column 'z'; its columns are a, b, y"),
         ("1,2,0\n", {"target": 3}, "has 3 columns, target 3 is not one of them"),
         ("1,2,nan\n1,2,3.5\n", {}, r"y\[0\] is nan"),
-        ("1,2,a\n1,2,b\n", {"task": "regression"}, "the labels are strings such as 'a'"),
+        ("1,2,3\n1,2,a\n", {"task": "regression"}, "the labels are strings such as 'a'"),
         ("1,2,0\n", {"lazy": True}, "lazy=True needs a .npy or HDF5 file"),
         ('1,2,"' + "x" * 200_000 + '"\n', {}, "is not a table: field larger"),
     ],

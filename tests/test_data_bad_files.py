@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from data_cases import CLASSES, ROWS, write_npy, write_npz, write_text
+from data_cases import CLASSES, ROWS, write_hdf5, write_npy, write_npz, write_text
 
 from fastdnn import data
 
@@ -50,6 +50,44 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path, arrays, options, message):
     path = write_npz(tmp_path / "a.npz", **arrays)
     with pytest.raises(ValueError, match=message):
         data.load_dataset(path, **options)
+
+
+@pytest.mark.parametrize("name", ["X", "y", "class_names"])
+@pytest.mark.parametrize("kind", ["a group", "empty", "a broken link", "a ragged array"])
+def test_what_hdf5_may_have_in_the_place_of_an_array(tmp_path, name, kind):
+    h5py = pytest.importorskip("h5py")
+    path = write_hdf5(tmp_path / "a.h5", **{"X": ROWS, "y": CLASSES, name: ROWS})
+    with h5py.File(path, "a") as file:
+        del file[name]
+        if kind == "a group":
+            file.create_group(name)
+        elif kind == "empty":
+            file[name] = h5py.Empty("f8")
+        elif kind == "a broken link":
+            file[name] = h5py.SoftLink("/nowhere")
+        else:
+            file.create_dataset(name, (7,), h5py.vlen_dtype("i4"))
+    with pytest.raises(ValueError, match=rf"a\.h5.*({name}|labels|examples).*, expected "):
+        data.load_dataset(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [("y", "the labels: not"), ("class_names", "class_names: not")]
+)
+def test_strings_of_another_encoding(tmp_path, name, what):
+    strings = np.array([b"\xff\xfe", b"a", b"b", b"c", b"a", b"b", b"c"])
+    path = write_npz(tmp_path / "a.npz", **{"X": ROWS, "y": CLASSES, name: strings})
+    with pytest.raises(ValueError, match=rf"a\.npz.*{what} UTF-8 text"):
+        data.load_dataset(path)
+
+
+def test_an_hdf5_file_may_name_no_classes(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    path = write_hdf5(tmp_path / "a.h5", X=ROWS, y=CLASSES)
+    with h5py.File(path, "a") as file:
+        file.create_dataset("class_names", (0,), h5py.string_dtype())
+    with pytest.raises(ValueError, match="it names 0 classes"):
+        data.load_dataset(path)
 
 
 class Exploit:

@@ -167,6 +167,32 @@ def test_onnx_of_one_layer_takes_batches_of_any_size(tmp_path):
     assert session.get_inputs()[0].shape == ["batch", 2]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_onnx_may_scale_its_input_in_double_precision(tmp_path, dtype):
+    pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    config = CONFIG | {"dtype": dtype}
+    parameters = make_parameters(config)
+    scaled = np.random.default_rng(1).integers(-3, 4, (config["layer_dims"][0], 9)) / 2
+    mean = np.linspace(0.0, 2.0**40, len(scaled))[:, None]
+    scale = np.exp2(np.arange(len(scaled)))[:, None]
+    storage.export_onnx(tmp_path / "plain.onnx", config, parameters)
+    storage.export_onnx(tmp_path / "scaling.onnx", config, parameters, (mean, scale))
+    (expected,), (got,) = (
+        runtime.InferenceSession(tmp_path / name, providers=["CPUExecutionProvider"]).run(
+            None, {"X": np.ascontiguousarray(X.T)}
+        )
+        for name, X in [
+            ("plain.onnx", scaled.astype(dtype)),
+            ("scaling.onnx", mean + scale * scaled),
+        ]
+    )
+    assert got.dtype == dtype
+    np.testing.assert_array_equal(got, expected)
+    with pytest.raises(ValueError, match="scale has shape"):
+        storage.export_onnx(tmp_path / "m.onnx", config, parameters, (mean, scale[:2]))
+
+
 def test_onnx_refuses_what_it_cannot_say(tmp_path):
     pytest.importorskip("onnx")
     with pytest.raises(ValueError, match="output_activation is 'swish', expected one of identity"):

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from . import options as types
-from .inputs import classes_of, load_labelled
+from .inputs import check_features, classes_of, load_labelled
 from .recipe import Recipe
 
 EXAMPLES = """\
@@ -41,7 +41,9 @@ def run(options: argparse.Namespace) -> int:
     dataset = load_labelled(
         options.data, target=options.target or recipe.target, features=options.features, task=task
     )
-    X, y = dataset.X, classes_of(dataset, net, recipe)
+    X = dataset.X
+    check_features(options.data, X, net)
+    y = classes_of(dataset, net, recipe)
     types.warn("evaluate", recipe.warning(X))
     scores = net.evaluate(recipe.apply(X, net.dtype), y)
     print(f"{types.described(scores)}  ({X.shape[1]} examples)")

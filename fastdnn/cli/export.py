@@ -24,7 +24,15 @@ activation, Linear, ...:
   model.load_state_dict(state)
 
 Both take features as they stand in the data file: the scaling is folded into the first layer.
+Timestamps and other features far from 0, beside their spread, would lose their differences there.
+Then the ONNX model takes float64 and scales by itself, and the state dict is that of a network
+which takes (x - mean) / scale, with the arrays mean and scale. The command says so.
 """
+
+UNFOLDED = {
+    ".onnx": "it takes float64 and scales by itself",
+    ".npz": "its network takes (x - mean) / scale, computed in float64 from arrays of the file",
+}
 
 
 def add(commands: Any) -> argparse.ArgumentParser:
@@ -42,19 +50,25 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Read, fold, write."""
+    """Read, fold unless that would lose what features differ in, write."""
     out: Path = options.out
     if out.suffix not in (".onnx", ".npz"):
         raise types.UsageError(f"{out} ends in {out.suffix!r}, expected .onnx or .npz")
     if out.exists() and out.samefile(options.model):
         raise types.UsageError(f"{out} is the model itself")
     loaded = DNN.load(options.model)
-    net = Recipe.of(loaded, options.model).folded_into(loaded)
+    recipe = Recipe.of(loaded, options.model)
+    folds = recipe.may_be_folded(loaded.dtype)
+    net, scaling = (recipe.folded_into(loaded), None) if folds else (loaded, recipe.scaling)
     if out.suffix == ".onnx":
-        storage.export_onnx(out, net.config(), net.parameters)
+        storage.export_onnx(out, net.config(), net.parameters, scaling)
     else:
         state: Any = storage.to_state_dict(net.config(), net.parameters)
+        if scaling is not None:
+            state["mean"], state["scale"] = (part.ravel() for part in scaling)
         with storage.atomic_write(out) as file:
             np.savez(file, **state)
     print(f"saved {out}")
+    if scaling is not None:
+        print(f"the first layer would lose digits by the scaling: {UNFOLDED[out.suffix]}")
     return 0

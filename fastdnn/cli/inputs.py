@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fastdnn import DNN
 from fastdnn.data import Dataset, load_dataset, load_digits_dataset
+from fastdnn.data.loading import plain_name
 
 from .recipe import Examples, Recipe
 
@@ -52,11 +53,21 @@ def load_examples(name: str, net: DNN, recipe: Recipe, features: str | None) -> 
             continue
         if X.shape[0] == n_x:
             return X
-        problem = problem or ValueError(
-            f"{name} has {X.shape[0]} features an example, the model takes {n_x}"
-        )
+        problem = problem or _other_features(name, X, net)
     assert problem is not None
     raise problem
+
+
+def check_features(name: str, X: Examples, net: DNN) -> None:
+    """Raise ValueError unless the examples of a file have as many features as the network takes."""
+    if X.shape[0] != net.layer_dims[0]:
+        raise _other_features(name, X, net)
+
+
+def _other_features(name: str, X: Examples, net: DNN) -> ValueError:
+    return ValueError(
+        f"{name} has {X.shape[0]} features an example, the model takes {net.layer_dims[0]}"
+    )
 
 
 def classes_of(dataset: Dataset, net: DNN, recipe: Recipe) -> NDArray[Any]:
@@ -79,16 +90,24 @@ def classes_of(dataset: Dataset, net: DNN, recipe: Recipe) -> NDArray[Any]:
             return y
         numbers: NDArray[Any] = np.array([int(name) for name in dataset.class_names])
         return numbers.take(y)
-    present = np.unique(y).tolist()
-    strange = [dataset.class_names[i] for i in present if dataset.class_names[i] not in known]
-    if strange:
-        raise ValueError(
-            f"{dataset.name} has the class {strange[0]!r}, the model knows {', '.join(known)}"
-        )
     numbers = np.zeros(len(dataset.class_names), np.int64)
-    for i in present:
-        numbers[i] = known.index(dataset.class_names[i])
+    for i in np.unique(y).tolist():
+        found = _known(dataset.class_names[i], known)
+        if found is None:
+            raise ValueError(
+                f"{dataset.name} has the class {dataset.class_names[i]!r}, the model knows "
+                f"{', '.join(known)}"
+            )
+        numbers[i] = found
     return numbers.take(y)
+
+
+def _known(name: str, known: tuple[str, ...]) -> int | None:
+    """Where a class stands among those of a model: as it is written, else as a number is."""
+    if name in known:
+        return known.index(name)
+    same = [i for i, other in enumerate(known) if plain_name(other) == plain_name(name)]
+    return same[0] if len(same) == 1 else None
 
 
 def labels_of(dataset: Dataset) -> NDArray[Any]:

@@ -23,6 +23,10 @@ BATCH, FEWEST_STEPS = 128, 10  # of an epoch: fifty steps in all would not learn
 SMALLEST_BATCH = 8
 WARM_UP_BATCHES = 8
 
+# Of a regression: the sum of the squares of a hundred million labels is finite, and so are the
+# last weights in the unit of the labels, if before they are below this.
+LARGEST_TARGET, LARGEST_WEIGHT = 1e150, 1000
+
 Pair = tuple[Examples, NDArray[Any]]  # X (n_x, m), y (m,) or (n_y, m)
 
 
@@ -48,6 +52,8 @@ class Job:
         """Split and scale a data set, and build the network that suits it."""
         X, y = dataset.X, labels_of(dataset)
         n_y, output = outputs(options.output, dataset.name, y, dataset.class_names)
+        if output == "identity":
+            _check_quantities(dataset.name, y, np.dtype(options.dtype))
         validation = test = None
         if options.test:
             X, y, test = _hold_out("--test", X, y, options.test, options.seed)
@@ -65,7 +71,7 @@ class Job:
         )  # fmt: skip
         mean, scale = np.zeros((n_y, 1)), np.ones((n_y, 1))
         if output == "identity":
-            rows = y.reshape(n_y, -1)
+            rows = y.reshape(n_y, -1).astype(np.float64)
             mean, scale = rows.mean(axis=1, keepdims=True), rows.std(axis=1, keepdims=True)
             scale[scale == 0.0] = 1.0
         patience = PATIENCE if options.early_stopping is None else options.early_stopping
@@ -165,6 +171,17 @@ def outputs(
     if np.isin(y, (0, 1)).all():
         found = "softmax" if (y.sum(axis=0) == 1).all() else "sigmoid"
     return len(y), wanted or found
+
+
+def _check_quantities(name: str, y: NDArray[Any], dtype: np.dtype[Any]) -> None:
+    """Raise ValueError for labels that a network of that type could not give."""
+    largest = float(np.abs(y).max())
+    limit = min(LARGEST_TARGET, float(np.finfo(dtype).max) / LARGEST_WEIGHT)
+    if largest > limit:
+        raise ValueError(
+            f"the labels of {name} reach {largest:g}, a network of {dtype} takes them up to "
+            f"{limit:.0e}"
+        )
 
 
 def _batch_size(examples: int) -> int:

@@ -7,6 +7,8 @@ did. The other way round, a network saved from Python says nothing, and gets num
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -21,6 +23,10 @@ SCALINGS = ("auto", "standard", "none")
 
 # Numbers that are scaled at once: float64 is never needed for all, and they stay in the cache.
 _BLOCK_NUMBERS = 2**15
+
+# Of a feature in the unit of its spread, where its scaling is folded into the first layer: no
+# prediction turns on that. A float32 has more where the mean is 839 times the spread.
+_FOLDED_ROUNDING = 1e-4
 
 Examples: TypeAlias = "NDArray[Any] | Source"
 Scaling: TypeAlias = "tuple[NDArray[np.float64], NDArray[np.float64]]"
@@ -54,26 +60,45 @@ class Recipe:
         """The recipe for training data X (n_x, m).
 
         ``auto`` standardises the features unless all of them lie within -1 ... 1, as pixels do.
+
+        Raises
+        ------
+        ValueError
+            If a feature is too large to be standardised.
         """
         found = Moments.of(X)
         limits = found.low, found.high
         small = limits[0] >= -1 and limits[1] <= 1
         if scaling == "none" or (scaling == "auto" and small):
             return cls(class_names, target, None, limits)
+        overflown = ~np.isfinite(found.squares)
+        if overflown.any():
+            raise ValueError(
+                f"feature {overflown.argmax()} cannot be standardised, its squares overflow: the "
+                f"examples range from {limits[0]:g} to {limits[1]:g}, expected at most 1e150"
+            )
         mean, scale = found.mean[:, None], np.sqrt(found.squares / found.count)[:, None]
-        # A feature that never varies differs from its mean by rounding errors at most.
-        scale[scale <= 1e-7 * np.abs(mean)] = 1.0
+        # A feature that never varies differs from its mean by rounding errors at most, which are
+        # large numbers where it is one.
+        constant = scale <= 1e-7 * np.abs(mean)
+        scale[constant] = np.maximum(1.0, 1e-12 * np.abs(mean[constant]))
         return cls(class_names, target, (mean, scale), limits)
 
     def apply(self, X: Examples, dtype: np.dtype[Any]) -> Examples:
         """The network's input for X (n_x, m): of ``dtype``, an example contiguous.
 
         Of an array a new one; of a source a source, whose blocks are scaled as they are read.
+
+        Raises
+        ------
+        ValueError
+            If a feature overflows ``dtype``.
         """
         if not isinstance(X, np.ndarray):
             return ScaledSource(X, self.scaling, dtype)
         if self.scaling is None:
-            return np.asarray(X, dtype)
+            with _overflow_named(X.T, None, dtype):
+                return np.asarray(X, dtype)
         return _scaled(X.T, self.scaling, dtype).T
 
     def warning(self, X: Examples) -> str | None:
@@ -93,6 +118,15 @@ class Recipe:
             f"the examples range from {found_low:g} to {found_high:g}, those of the training from "
             f"{low:g} to {high:g}: are they scaled alike?"
         )
+
+    def may_be_folded(self, dtype: np.dtype[Any]) -> bool:
+        """Whether a first layer of ``dtype`` that scales gives what this scaling does."""
+        if self.scaling is None:
+            return True
+        mean, scale = self.scaling
+        info = np.finfo(dtype)
+        within = math.sqrt(info.tiny) < scale.min() and scale.max() < math.sqrt(info.max)
+        return within and bool((info.eps * np.abs(mean) <= _FOLDED_ROUNDING * scale).all())
 
     def folded_into(self, net: DNN) -> DNN:
         """A network that takes numbers as they stand in a file: W (x - mean) / scale + b."""
@@ -179,14 +213,15 @@ class Moments:
         return found
 
     def add(self, rows: NDArray[np.float64]) -> None:
-        """Take more examples into account."""
+        """Take more examples into account; squares that overflow are no longer finite."""
         self.low, self.high = min(self.low, float(rows.min())), max(self.high, float(rows.max()))
-        mean = rows.mean(axis=0)
-        rows -= mean
-        share = len(rows) / (self.count + len(rows))
-        away = mean - self.mean
-        self.squares += np.square(rows, out=rows).sum(axis=0) + away**2 * (share * self.count)
-        self.mean += away * share
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = rows.mean(axis=0)
+            rows -= mean
+            share = len(rows) / (self.count + len(rows))
+            away = mean - self.mean
+            self.squares += np.square(rows, out=rows).sum(axis=0) + away**2 * (share * self.count)
+            self.mean += away * share
         self.count += len(rows)
 
 
@@ -218,7 +253,8 @@ class ScaledSource:
         """Examples start ... stop - 1, of shape (stop - start, n_x)."""
         rows = to_float(self._source.read(start, stop), natural_dtype(self._source.dtype))
         if self._scaling is None:
-            return rows.astype(self._dtype, copy=False)
+            with _overflow_named(rows, None, self._dtype):
+                return rows.astype(self._dtype, copy=False)
         return _scaled(rows, self._scaling, self._dtype)
 
 
@@ -229,8 +265,28 @@ def _scaled(rows: NDArray[Any], scaling: Scaling, dtype: np.dtype[Any]) -> NDArr
     step = max(1, _BLOCK_NUMBERS // rows.shape[1])
     for start in range(0, len(rows), step):
         block = slice(start, start + step)
-        out[block] = (rows[block] - mean.T) / scale.T
+        with _overflow_named(rows[block], scaling, dtype):
+            out[block] = (rows[block] - mean.T) / scale.T
     return out
+
+
+@contextmanager
+def _overflow_named(
+    rows: NDArray[Any], scaling: Scaling | None, dtype: np.dtype[Any]
+) -> Iterator[None]:
+    """Turn an overflow in scaling examples (m, n_x) into an error that names the feature."""
+    try:
+        with np.errstate(over="raise"):
+            yield
+    except FloatingPointError as error:
+        mean, scale = scaling or (np.zeros((1, 1)), np.ones((1, 1)))
+        with np.errstate(over="ignore"):
+            away = np.abs((rows - mean.T) / scale.T)
+        example, feature = np.unravel_index(away.argmax(), away.shape)
+        raise ValueError(
+            f"feature {feature} of an example is {rows[example, feature]:g}, too large for a "
+            f"network of {dtype}"
+        ) from error
 
 
 def n_classes(net: DNN) -> int:

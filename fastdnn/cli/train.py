@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -238,6 +239,10 @@ def _check_places(options: argparse.Namespace) -> bool:
     source = Path(options.data)
     if source.exists() and out.exists() and out.samefile(source):
         raise types.UsageError(f"--out {out} is the file of the data")
+    if options.checkpoint:
+        for path in (out, out.with_suffix(PICTURE)):
+            if os.path.realpath(path) == os.path.realpath(options.checkpoint):
+                raise types.UsageError(f"--checkpoint {path} is a file that --out {out} writes")
     if options.early_stopping and not options.validation:
         raise types.UsageError("--early-stopping needs --validation above 0")
     for path in filter(None, (out, options.checkpoint)):

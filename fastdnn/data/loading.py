@@ -20,13 +20,12 @@ from .sources import (
     Hdf5Source,
     Layout,
     Source,
-    hdf5_dataset,
     import_extra,
     natural_dtype,
     open_hdf5,
     to_float,
 )
-from .tables import read_table
+from .tables import is_number, read_table, typed
 
 Task: TypeAlias = Literal["auto", "classification", "regression"]
 
@@ -124,9 +123,11 @@ def load_dataset(
         that is as long as the labels; the longer one if both are; the first if there are none.
     task : {"auto", "classification", "regression"}
         What the labels mean. By default strings, bools, 0.0 and 1.0, and integers (unless
-        nearly all of them differ) are classes, and other numbers are quantities.
+        nearly all of them differ) are classes, and other numbers are quantities. In a table 007
+        and 1_0 are strings.
     header : bool, optional
-        Whether a table begins with the names of its columns. None finds out.
+        Whether a table begins with the names of its columns. None finds out: names are no
+        numbers, or 0, 1, 2, ... beside a label that occurs once where others repeat.
     lazy : bool, optional
         Whether X is left in its file (``.npy`` and HDF5). None does so from `LAZY_BYTES` on.
     dtype : float32 or float64, optional
@@ -291,7 +292,7 @@ def _load_npz(
         if isinstance(file, np.ndarray):
             raise ValueError("it is one array, not an archive of arrays")
         x_key, y_key = _keys(file, features, target, labelled)
-        X, y = file[x_key], None if y_key is None else file[y_key]
+        X, y = _member(file, x_key), None if y_key is None else _member(file, y_key)
         names = _class_names(file)
     found, y = _orient(path, X.shape, y, layout)
     return _array_source(path, X, found), y, names
@@ -302,8 +303,8 @@ def _load_hdf5(
 ) -> tuple[Source, NDArray[Any] | None, tuple[str, ...] | None]:
     with open_hdf5(path) as file, _readable(path):
         x_key, y_key = _keys(file, features, target, labelled)
-        y = None if y_key is None else np.asarray(hdf5_dataset(file, y_key)[()])
-        shape, names = hdf5_dataset(file, x_key).shape, _class_names(file)
+        y = None if y_key is None else np.asarray(_member(file, y_key)[()])
+        shape, names = _member(file, x_key).shape, _class_names(file)
     found, y = _orient(path, shape, y, layout)
     return Hdf5Source(path, x_key, layout=found), y, names
 
@@ -322,20 +323,32 @@ def _keys(file: Any, features: str | None, target: Any, labelled: bool) -> tuple
     raise ValueError(f"it holds {', '.join(file) or 'nothing'}; expected arrays {wanted}")
 
 
+def _member(file: Any, key: str) -> Any:
+    """An array of an archive, or a dataset of an HDF5 file, where groups have names, too."""
+    found = file.get(key)
+    if getattr(found, "shape", None) is None:
+        raise ValueError(f"{key!r} is {found!r:.80}, expected an array")
+    return found
+
+
 def _class_names(file: Any) -> tuple[str, ...] | None:
     for key in CLASS_NAME_KEYS:
         if key in file:
-            return tuple(str(name) for name in _decoded(np.asarray(file[key][()])).reshape(-1))
+            names = _decoded(key, np.asarray(_member(file, key)[()]))
+            return tuple(str(name) for name in names.reshape(-1))
     return None
 
 
-def _decoded(values: NDArray[Any]) -> NDArray[Any]:
-    """Strings stored as bytes, or as HDF5's objects, as str."""
+def _decoded(what: str, values: NDArray[Any]) -> NDArray[Any]:
+    """Strings stored as bytes, which HDF5 may keep as objects, as str."""
     if values.dtype.kind == "O":
-        values = (
-            values.astype(np.bytes_) if isinstance(values.flat[0], bytes) else values.astype(str)
-        )
-    return np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
+        if not all(isinstance(value, bytes) for value in values.flat):
+            raise ValueError(f"{what}: {values.flat[0]!r} found, expected numbers or strings")
+        values = values.astype(np.bytes_)
+    try:
+        return np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{what}: not UTF-8 text: {error}") from error
 
 
 # --- labels ---------------------------------------------------------------------------------
@@ -345,7 +358,9 @@ def _labels(
     path: Path, y: NDArray[Any], task: Task, names: tuple[str, ...] | None
 ) -> tuple[NDArray[Any], tuple[str, ...] | None]:
     """Labels as class indices with their names, or as quantities without names."""
-    y = _decoded(y)
+    y = _decoded(f"{path}: the labels", y)
+    if task == "regression" and y.dtype.kind == "U":
+        y = _numbers(path, y)
     if y.dtype.kind not in "biufU":
         raise ValueError(f"{path}: the labels have dtype {y.dtype}, expected numbers or strings")
     if y.dtype.kind == "f":
@@ -353,10 +368,6 @@ def _labels(
     if y.ndim == 2:
         return checks.float_array("y", y), names
     if task == "regression" or (task == "auto" and not _look_like_classes(y)):
-        if y.dtype.kind == "U":
-            raise ValueError(
-                f"{path}: the labels are strings such as {str(y[0])!r}, expected numbers"
-            )
         return y.astype(np.float64), None
     values, indices = np.unique(y, return_inverse=True)
     if names is None:
@@ -369,6 +380,16 @@ def _labels(
     )
 
 
+def _numbers(path: Path, labels: NDArray[Any]) -> NDArray[np.float64]:
+    """Quantities that look like names, as 007 does."""
+    for label in labels.flat:
+        if not is_number(label):
+            raise ValueError(
+                f"{path}: the labels are strings such as {str(label)!r}, expected numbers"
+            )
+    return labels.astype(np.float64)
+
+
 def _look_like_classes(y: NDArray[Any]) -> bool:
     if y.dtype.kind in "bU":
         return True
@@ -378,5 +399,14 @@ def _look_like_classes(y: NDArray[Any]) -> bool:
     return n_values <= MAX_RARE_CLASSES or n_values * EXAMPLES_PER_CLASS <= y.size
 
 
+def plain_name(name: str) -> str:
+    """What a class is called where all labels are numbers.
+
+    >>> plain_name("1.0"), plain_name("+1"), plain_name("007"), plain_name("a")
+    ('1', '1', '007', 'a')
+    """
+    return _written(typed([name])[0])
+
+
 def _written(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, np.floating) else str(value)
+    return str(value).removesuffix(".0") if isinstance(value, np.floating) else str(value)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import itertools
 import math
+import re
 from array import array
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,6 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 DELIMITERS = ",;\t"
+_QUOTED = re.compile('"[^"]*"')
+_DIGITS = re.compile("[+-]?[0-9]+")
+_INTEGER = re.compile("[+-]?(0|[1-9][0-9]*)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +51,9 @@ def read_table(
     labelled : bool
         If False there is no label column.
     header : bool, optional
-        Whether the first line names the columns; None finds out.
+        Whether the first line names the columns. None finds out: it does if no cell beside the
+        label is a number. If all are, it does if its label is no number and those below are, or
+        if the names are 0, 1, 2, ... and its label is the only one of its kind where others repeat.
 
     Raises
     ------
@@ -57,7 +64,7 @@ def read_table(
         with path.open(newline="", encoding="utf-8-sig") as file:
             first_line = file.readline()
             file.seek(0)
-            delimiter = max(DELIMITERS, key=first_line.count)
+            delimiter = max(DELIMITERS, key=_QUOTED.sub("", first_line).count)
             return _parse(path, csv.reader(file, delimiter=delimiter), target, labelled, header)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text: {error}") from error
@@ -76,14 +83,18 @@ def _parse(
     column = _target_column(path, first, target) if labelled else None
     if len(first) == (column is not None):
         raise ValueError(f"{path} has one column, expected features and a label")
-    if header is None:
+    guessed = header is None
+    if guessed:
         # A target given by name can only have come from a header.
         second = head[1][1] if len(head) > 1 else []
         header = isinstance(target, str) or _is_header(path, first, second, column)
     if header:
         return _read_rows(path, itertools.chain(head[1:], rows), first, column)
     names = [f"column {i}" for i in range(len(first))]
-    return _read_rows(path, itertools.chain(head, rows), names, column)
+    table = _read_rows(path, itertools.chain(head, rows), names, column)
+    if guessed and table.labels is not None and _is_numbered(first, column, table.labels.tolist()):
+        return Table(table.X[1:], table.labels[1:])
+    return table
 
 
 def _read_rows(
@@ -113,7 +124,7 @@ def _read_rows(
     for line, label in zip(lines, labels, strict=True):
         if not label:
             raise ValueError(f"{path}: line {line} has no label in column {names[column]!r}")
-    return Table(X, _typed(labels))
+    return Table(X, typed(labels))
 
 
 def _rows(reader: Any) -> Iterator[tuple[int, list[str]]]:
@@ -137,7 +148,7 @@ def _target_column(path: Path, first: list[str], target: str | int | None) -> in
 
 def _is_header(path: Path, first: list[str], second: list[str], column: int | None) -> bool:
     """Whether the first row names the columns rather than holding the first example."""
-    numeric = [_is_number(cell) for i, cell in enumerate(first) if i != column]
+    numeric = [is_number(cell) for i, cell in enumerate(first) if i != column]
     if not any(numeric):
         return True
     if not all(numeric):
@@ -149,12 +160,28 @@ def _is_header(path: Path, first: list[str], second: list[str], column: int | No
     return (
         column is not None
         and len(second) == len(first)
-        and not _is_number(first[column])
-        and _is_number(second[column])
+        and not is_number(first[column])
+        and is_number(second[column])
     )
 
 
-def _is_number(cell: str) -> bool:
+def _is_numbered(first: list[str], column: int | None, labels: list[Any]) -> bool:
+    """Whether the first row holds the names that pandas gives: 0, 1, 2, ... beside the label's.
+
+    That may be an example, too. Its class would be one that no other example has.
+    """
+    features = [cell for i, cell in enumerate(first) if i != column]
+    name, *others = labels
+    return (
+        features == [str(i) for i in range(len(features))]
+        and not is_number(name)
+        and name not in others
+        and len(set(others)) < len(others)
+    )
+
+
+def is_number(cell: str) -> bool:
+    """Whether Python reads the text as a number."""
     try:
         float(cell)
     except ValueError:
@@ -170,17 +197,21 @@ def _refuse_row(
     name, cell = next(
         (name, cell)
         for name, cell in zip(features, row, strict=True)
-        if not (_is_number(cell) and math.isfinite(float(cell)))
+        if not (is_number(cell) and math.isfinite(float(cell)))
     )
     raise ValueError(f"{path}: line {line}, {name!r} is {cell!r}, expected a finite number")
 
 
-def _typed(labels: list[str]) -> NDArray[Any]:
-    """Labels as integers if all of them are, else as floats, else as they are."""
+def typed(labels: list[str]) -> NDArray[Any]:
+    """Labels as integers if all of them are, else as floats, else as they are.
+
+    Names stay as written, though Python reads numbers: 007, 1_0, and what is too long for int64.
+    """
     strings = np.array(labels)
-    for dtype in (np.int64, np.float64):
-        try:
-            return strings.astype(dtype)
-        except (ValueError, OverflowError):
-            continue
+    if all(map(_INTEGER.fullmatch, labels)):
+        with suppress(OverflowError):
+            return strings.astype(np.int64)
+    elif not (all(map(_DIGITS.fullmatch, labels)) or any("_" in label for label in labels)):
+        with suppress(ValueError):
+            return strings.astype(np.float64)
     return strings

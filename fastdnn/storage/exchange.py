@@ -126,12 +126,16 @@ _ONNX_OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def export_onnx(
-    path: Path, config: Mapping[str, Any], parameters: Mapping[str, NDArray[Any]]
+    path: Path,
+    config: Mapping[str, Any],
+    parameters: Mapping[str, NDArray[Any]],
+    scaling: tuple[NDArray[Any], NDArray[Any]] | None = None,
 ) -> None:
     """Write a network as an ONNX model: one Gemm and one activation per layer.
 
     The model takes ``X`` of shape (batch, n_x), examples as rows, and gives ``Y`` of shape
-    (batch, n_y), the output of the last activation. It computes in the network's dtype.
+    (batch, n_y), the output of the last activation. It computes in the network's dtype; with a
+    scaling it takes float64 and computes (X - mean) / scale in that before.
 
     Parameters
     ----------
@@ -139,13 +143,15 @@ def export_onnx(
     config : dict
         With `layer_dims`, `dtype`, `hidden_activation` and `output_activation`.
     parameters : dict of ndarray
+    scaling : tuple of two ndarrays of shape (n_x, 1), optional
+        Mean and scale of the features.
 
     Raises
     ------
     ImportError
         If the package onnx is missing.
     ValueError
-        If the parameters do not fit `config`, or ONNX has no such activation.
+        If the parameters or the scaling do not fit `config`, or ONNX has no such activation.
     OSError
         If the file cannot be written.
     """
@@ -161,7 +167,10 @@ def export_onnx(
     ]
     dtype = np.dtype(config["dtype"])
     element = onnx.helper.np_dtype_to_tensor_dtype(dtype)
-    nodes, weights, A = [], [], "X"
+    taken, nodes, weights, A = element, [], [], "X"
+    if scaling is not None:
+        taken, A = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(np.float64)), "A0"
+        nodes += _scaling_nodes(onnx, scaling, A, dims[0], element)
     for layer, activation in enumerate(activations, start=1):
         W, b, Z = f"W{layer}", f"b{layer}", f"Z{layer}"
         weights.append(onnx.numpy_helper.from_array(np.ascontiguousarray(parameters[W]), W))
@@ -172,7 +181,7 @@ def export_onnx(
     graph = onnx.helper.make_graph(
         nodes,
         "fastdnn",
-        [onnx.helper.make_tensor_value_info("X", element, ["batch", dims[0]])],
+        [onnx.helper.make_tensor_value_info("X", taken, ["batch", dims[0]])],
         [onnx.helper.make_tensor_value_info("Y", element, ["batch", dims[-1]])],
         weights,
     )
@@ -185,6 +194,21 @@ def export_onnx(
     onnx.checker.check_model(model)
     with atomic_write(path) as file:
         file.write(model.SerializeToString())
+
+
+def _scaling_nodes(
+    onnx: Any, scaling: tuple[NDArray[Any], NDArray[Any]], A: str, n_x: int, element: int
+) -> list[Any]:
+    """Nodes that compute A = (X - mean) / scale in double precision."""
+    node, parts = onnx.helper.make_node, dict(zip(("mean", "scale"), scaling, strict=True))
+    for name, part in parts.items():
+        checks.shape(name, part, (n_x, 1))
+    return [
+        *(_constant(onnx, name, part.T, np.dtype(np.float64)) for name, part in parts.items()),
+        node("Sub", ["X", "mean"], ["X_centred"]),
+        node("Div", ["X_centred", "scale"], ["X_scaled"]),
+        node("Cast", ["X_scaled"], [A], to=element),
+    ]
 
 
 def _activation_nodes(
@@ -215,6 +239,6 @@ def _activation_nodes(
     return [node(operator, [Z], [A], **attributes)]
 
 
-def _constant(onnx: Any, name: str, value: float, dtype: np.dtype[Any]) -> Any:
+def _constant(onnx: Any, name: str, value: float | NDArray[Any], dtype: np.dtype[Any]) -> Any:
     tensor = onnx.numpy_helper.from_array(np.asarray(value, dtype), name)
     return onnx.helper.make_node("Constant", [], [name], value=tensor)
