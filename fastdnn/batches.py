@@ -148,13 +148,6 @@ class Streamed:
                 yield Block(X, Y, weights, order)
 
 
-def check_source(name: str, source: Source, n_x: int) -> Source:
-    """A source of examples of ``n_x`` features."""
-    if source.shape[0] != n_x:
-        raise ValueError(f"{name} is a source of shape {source.shape}, expected ({n_x}, m)")
-    return source
-
-
 def outputs(forward: Callable[[Matrix], NDArray[Any] | None], X: Given, dtype: Any) -> NDArray[Any]:
     """What ``forward`` gives for examples (n_y, m), a source's block by block.
 

@@ -19,6 +19,7 @@ from .arrays import (
     finite,
     float_array,
     float_dtype,
+    number_array,
     shape,
 )
 from .network import hidden_activations, labels, layer_dims, parameters
@@ -31,10 +32,12 @@ from .settings import (
     seed,
     whole_number,
 )
+from .sources import block, source
 
 __all__ = [
     "CHUNK",
     "FLOAT_TYPES",
+    "block",
     "choice",
     "column_array",
     "columns",
@@ -46,10 +49,12 @@ __all__ = [
     "layer_dims",
     "learning_rate",
     "n_threads",
+    "number_array",
     "parameters",
     "probability",
     "real_number",
     "seed",
     "shape",
+    "source",
     "whole_number",
 ]

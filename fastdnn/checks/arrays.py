@@ -97,12 +97,17 @@ def number_array(name: str, value: object) -> NDArray[Any]:
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name} does not form an array of numbers: {error}") from None
-    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+    if not is_real(array.dtype):
         raise TypeError(
             f"{name} has dtype {array.dtype} (a {type(value).__name__}), "
             "expected real numbers: float32, float64 or integers"
         )
     return array
+
+
+def is_real(dtype: np.dtype[Any]) -> bool:
+    """Whether it is any real number type of up to 64 bits."""
+    return dtype.kind in "biuf" and dtype.itemsize <= 8
 
 
 def _own_precision(array: NDArray[Any]) -> np.dtype[Any]:
