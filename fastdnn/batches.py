@@ -35,12 +35,12 @@ class Block:
 class Shuffler:
     """Draws the order of the examples: a class to derive from.
 
-    Compiled code takes the order as it is. The orders of several epochs may be drawn before the
-    first of them is trained; should that diverge, those that were not needed are taken back.
+    The orders of several epochs may be drawn before the first of them is trained; should that
+    diverge, those that were not needed are taken back.
     """
 
     def permutation(self, m: int) -> NDArray[np.int64]:
-        """The numbers from 0 to m - 1 in a new order."""
+        """The numbers from 0 to m - 1 in a new order: integers of shape (m,)."""
         raise NotImplementedError
 
     def state(self) -> Any:
@@ -71,6 +71,25 @@ class Generated(Shuffler):
         self._rng.bit_generator.state = state
 
 
+class Checked(Shuffler):
+    """Draws as anybody's class does, whose orders are looked at before compiled code takes them."""
+
+    def __init__(self, shuffler: Shuffler) -> None:
+        self._shuffler = shuffler
+
+    def permutation(self, m: int) -> NDArray[np.int64]:
+        """The numbers from 0 to m - 1 in a new order."""
+        return checks.indices(f"shuffle.permutation({m})", self._shuffler.permutation(m), m)
+
+    def state(self) -> Any:
+        """All that the next draws depend on, for `restore`."""
+        return self._shuffler.state()
+
+    def restore(self, state: Any) -> None:
+        """Draw next what would have been drawn after that `state`."""
+        self._shuffler.restore(state)
+
+
 def drawing_from(
     rng: np.random.Generator, shuffle: bool | Shuffler, *, saved: bool
 ) -> Shuffler | None:
@@ -79,7 +98,7 @@ def drawing_from(
         return Generated(rng) if shuffle else None
     if saved:
         raise TypeError("checkpoint cannot save the state of shuffle, expected True or False")
-    return shuffle
+    return Checked(shuffle)
 
 
 class Examples(Protocol):

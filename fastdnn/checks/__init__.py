@@ -19,6 +19,7 @@ from .arrays import (
     finite,
     float_array,
     float_dtype,
+    indices,
     number_array,
     shape,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "float_array",
     "float_dtype",
     "hidden_activations",
+    "indices",
     "labels",
     "layer_dims",
     "learning_rate",

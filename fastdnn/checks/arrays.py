@@ -1,4 +1,4 @@
-"""Arrays of real numbers: precision, dimensions, shape, and no NaN or infinity."""
+"""Arrays of real numbers: precision, dimensions, shape, no NaN or infinity; and of indices."""
 
 from __future__ import annotations
 
@@ -205,3 +205,23 @@ def column_array(
     if n is not None:
         shape(name, array, (n, "m"))
     return array
+
+
+def indices(name: str, value: object, m: int) -> NDArray[np.int64]:
+    """m indices of m examples, in any order, as an array of their own that nobody else writes to.
+
+    >>> indices("order", [2, 0, 3], 3)
+    Traceback (most recent call last):
+    ...
+    ValueError: order[2] is 3, expected an index from 0 to 2
+    """
+    array = number_array(name, value)
+    shape(name, array, (m,))
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} has dtype {array.dtype}, expected integers")
+    index = first_bad(array, lambda chunk: (chunk < 0) | (chunk >= m))
+    if index is not None:
+        raise ValueError(
+            f"{element(name, index)} is {array[index]}, expected an index from 0 to {m - 1}"
+        )
+    return np.array(array, np.int64)
