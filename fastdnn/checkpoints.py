@@ -101,10 +101,12 @@ class Saver:
         except FileNotFoundError:
             return False
         try:
-            if header["identity"] != self.checkpoint.identity:
+            there, here = dict(header["identity"]), self.checkpoint.identity
+            other = [name for name, value in here.items() if there.get(name) != value]
+            if other:
                 raise ValueError(
-                    "it belongs to another network or other arguments of fit; "
-                    "remove it, or choose another path"
+                    "it belongs to another network or other arguments of fit "
+                    f"({', '.join(other)}); remove it, or choose another path"
                 )
             self._apply(training, header, arrays)
         except (KeyError, TypeError, ValueError) as error:

@@ -271,8 +271,10 @@ class DNN:
             "network": {**self.config(), "n_threads": None},  # which changes no bit
             "examples": [self.layer_dims[0], examples.columns],
             "batch_size": size,
-            "optimizer": repr(chosen),
-            "regularisation": repr(regularisation),
+            "optimizer or its settings": repr(chosen),
+            "dropout or clip_norm": repr(regularisation),
+            "shuffle": bool(shuffle),
+            "validation_data": validation is not None,
         }
         watchers = check_callbacks(callbacks)
         saving = Checkpoint.of(checkpoint, identity)
