@@ -341,6 +341,14 @@ def test_nothing_left_to_learn_from(iris):
         DNNClassifier(class_weight={0: 0.0, 1: 0.0, 2: 0.0}).fit(X, y)
 
 
+@both
+def test_nothing_left_to_score(Estimator, iris):
+    weights = np.zeros(150)
+    weights[70] = 1.0  # which stays in training with this seed
+    with pytest.raises(ValueError, match="every held-out example has weight 0"):
+        Estimator(early_stopping=True, random_state=0).fit(*iris, sample_weight=weights)
+
+
 def test_large_batch_is_clipped(iris):
     with pytest.warns(UserWarning, match="batch_size 1000 is more than the 150 examples"):
         DNNClassifier(batch_size=1000, max_iter=1).fit(*iris)

@@ -127,6 +127,8 @@ class NetworkEstimator(Settings):
         elif self.early_stopping:
             train, held = self._split(targets)
             held_weights = None if given is None else given[held]
+            if held_weights is not None and not held_weights.any():
+                raise ValueError("every held-out example has weight 0, expected a positive weight")
             validation = self._validation(X[held], targets[held], held_weights)
             X, targets = X[train], targets[train]
             weights = None if weights is None else weights[train]
