@@ -218,7 +218,8 @@ class DNN:
         sample_weight : array of shape (m,), optional
             Non-negative factor of each example in cost and gradients, which stay divided by m.
         class_weight : "balanced" or dict, optional
-            Factor for each class of labels; balanced is m / (classes * examples of the class).
+            Factor for each class of labels; balanced is m / (classes * examples of the class). For
+            a softmax output, or a single sigmoid.
         shuffle : bool
             A new order of the examples every epoch (mini-batches only). The estimators pass a
             `fastdnn.batches.Shuffler`, which draws as scikit-learn does.
@@ -318,7 +319,9 @@ class DNN:
         """The checked examples, and the number of them in a step."""
         given = self._given(X, threads=n_threads)
         targets = self._targets(Y, given.shape[1])
-        weights = example_weights(sample_weight, class_weight, targets.array(), self.dtype)
+        weights = example_weights(
+            sample_weight, class_weight, targets.array(), self.dtype, self.output_activation
+        )
         return all_examples(given, targets, weights, batch_size, self.dtype)
 
     def _threads(self, n_threads: int | None) -> int | None:

@@ -23,7 +23,7 @@ from .arrays import (
     number_array,
     shape,
 )
-from .network import hidden_activations, labels, layer_dims, parameters
+from .network import class_weight, hidden_activations, labels, layer_dims, parameters
 from .settings import (
     choice,
     learning_rate,
@@ -40,6 +40,7 @@ __all__ = [
     "FLOAT_TYPES",
     "block",
     "choice",
+    "class_weight",
     "column_array",
     "columns",
     "finite",
