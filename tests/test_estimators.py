@@ -327,12 +327,33 @@ def test_bad_parameters(Estimator, setting, error, message, iris):
         (np.full(150, -1.0), "Negative values in data passed to `sample_weight`"),
         (np.zeros(150), "Sample weights must contain at least one non-zero number"),
         (np.full(150, np.nan), "sample_weight contains NaN"),
+        (np.full(150, 1e307), "sample_weight adds up to inf, expected weights with a finite sum"),
     ],
 )
 @both
 def test_bad_weights(Estimator, weights, message, iris):
     with pytest.raises(ValueError, match=message):
         Estimator().fit(*iris, sample_weight=weights)
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "error", "message"),
+    [
+        (
+            {0: -1, 1: 1, 2: 1},
+            ValueError,
+            r"class_weight\[0\] is -1, expected a finite number >= 0",
+        ),
+        ({0: 1, 1: 1, 2: np.nan}, ValueError, r"class_weight\[2\] is nan"),
+        ({0: 1, 1: "2", 2: 1}, TypeError, r"class_weight\[1\] is '2'"),
+        ({0: 1e307, 1: 1e307, 2: 1}, ValueError, "class_weight adds up to inf"),
+        ([{0: 1, 1: -1}] * 3, ValueError, r"class_weight\[0\]\[1\] is -1"),
+    ],
+)
+def test_bad_class_weights(class_weight, error, message, iris):
+    X, y = PROBLEMS["multilabel"] if isinstance(class_weight, list) else iris
+    with pytest.raises(error, match=message):
+        DNNClassifier(class_weight=class_weight).fit(X, y)
 
 
 def test_nothing_left_to_learn_from(iris):

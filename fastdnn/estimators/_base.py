@@ -112,6 +112,8 @@ class NetworkEstimator(Settings):
         targets = self._targets(y, fresh=fresh, incremental=incremental, classes=classes)
         given = self._given_weights(sample_weight, len(X))
         weights = _product(given, self._class_weights(targets))
+        if weights is not None:
+            _summable("the product of sample_weight and class_weight", weights)
         if fresh or not incremental:
             self._random_state = check_random_state(self.random_state)
             self._shuffle = Shuffle(self._random_state)
@@ -228,7 +230,7 @@ class NetworkEstimator(Settings):
             raise ValueError("Negative values in data passed to `sample_weight`")
         if not weights.any():
             raise ValueError("Sample weights must contain at least one non-zero number.")
-        return weights
+        return _summable("sample_weight", weights)
 
     def _build(self, X: NDArray[Any], targets: NDArray[Any]) -> None:
         """A new network, with parameters drawn as `MLPClassifier` draws them."""
@@ -337,5 +339,15 @@ def _product(a: NDArray[Any] | None, b: NDArray[Any] | None) -> NDArray[Any] | N
     """Elementwise product, where None stands for ones."""
     if a is None or b is None:
         return b if a is None else a
-    product: NDArray[Any] = a * b
+    with np.errstate(over="ignore"):  # `_summable` reports it
+        product: NDArray[Any] = a * b
     return product
+
+
+def _summable(name: str, weights: NDArray[Any]) -> NDArray[Any]:
+    """Hand back weights whose mean can be taken."""
+    with np.errstate(over="ignore"):
+        total = weights.sum()
+    if not np.isfinite(total):
+        raise ValueError(f"{name} adds up to {total}, expected weights with a finite sum")
+    return weights
