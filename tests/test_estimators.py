@@ -300,6 +300,9 @@ def test_interrupted(iris, monkeypatch):
         ({"activation": ["relu"] * 3}, ValueError, "activation has 3 names, expected 1"),
         ({"hidden_layer_sizes": (5, 0)}, ValueError, r"hidden_layer_sizes\[1\] is 0"),
         ({"hidden_layer_sizes": -1}, ValueError, r"hidden_layer_sizes\[0\] is -1"),
+        ({"hidden_layer_sizes": None}, TypeError, "hidden_layer_sizes is None, expected a whole"),
+        ({"hidden_layer_sizes": 3.0}, TypeError, "hidden_layer_sizes is 3.0, expected a whole"),
+        ({"solver": np.array(["adam", "sgd"])}, TypeError, r"solver is array\("),
         ({"learning_rate": "cosine"}, ValueError, "learning_rate is 'cosine'"),
         ({"learning_rate_init": 0}, ValueError, "learning_rate_init is 0"),
         ({"alpha": -1}, ValueError, "alpha is -1"),
@@ -307,6 +310,15 @@ def test_interrupted(iris, monkeypatch):
         ({"beta_1": 1.5}, ValueError, "beta_1 is 1.5"),
         ({"max_iter": 0}, ValueError, "max_iter is 0"),
         ({"n_iter_no_change": 2.5}, TypeError, "n_iter_no_change is 2.5"),
+        ({"n_iter_no_change": np.ones(2)}, TypeError, r"n_iter_no_change is array\("),
+        ({"batch_size": np.array([3, 4])}, TypeError, r"batch_size is array\(\[3, 4\]\), expected"),
+        ({"dtype": np.array([3, 4])}, ValueError, r"dtype is array\("),
+        ({"validation_fraction": 1}, ValueError, "validation_fraction is 1"),
+        (
+            {"validation_fraction": 0.0, "early_stopping": True},
+            ValueError,
+            "validation_fraction is 0.0, expected a finite number > 0 and < 1",
+        ),
         ({"batch_size": "all"}, TypeError, "batch_size is 'all'"),
         ({"dropout": 1.0}, ValueError, "dropout is 1.0"),
         ({"dtype": "float16"}, ValueError, "dtype is 'float16'"),
@@ -318,6 +330,11 @@ def test_interrupted(iris, monkeypatch):
 def test_bad_parameters(Estimator, setting, error, message, iris):
     with pytest.raises(error, match=message):
         Estimator(**setting).fit(*iris)
+
+
+@both
+def test_a_validation_fraction_that_is_not_used_may_be_0(Estimator, iris):
+    Estimator(validation_fraction=0.0, max_iter=1).fit(*iris)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from .arrays import (
     number_array,
     shape,
 )
-from .network import class_weight, hidden_activations, labels, layer_dims, parameters
+from .network import class_weight, hidden_activations, hidden_sizes, labels, layer_dims, parameters
 from .settings import (
     choice,
     learning_rate,
@@ -47,6 +47,7 @@ __all__ = [
     "float_array",
     "float_dtype",
     "hidden_activations",
+    "hidden_sizes",
     "indices",
     "labels",
     "layer_dims",

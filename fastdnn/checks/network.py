@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from numbers import Integral
 from typing import Any, cast
 
 import numpy as np
@@ -25,6 +26,17 @@ def layer_dims(value: object, *, name: str = "layer_dims") -> tuple[int, ...]:
     entries = _entries(name, value, "layer sizes (n_x, ..., n_y)")
     if len(entries) < 2:
         raise ValueError(f"{name} is {short(value)}, expected at least two sizes (n_x, ..., n_y)")
+    return tuple(whole_number(element(name, (i,)), entry) for i, entry in enumerate(entries))
+
+
+def hidden_sizes(name: str, value: object) -> tuple[int, ...]:
+    """Units of each hidden layer, of which there may be none; one number for a single one.
+
+    >>> hidden_sizes("hidden_layer_sizes", 100)
+    (100,)
+    """
+    expected = "a whole number of units, or one for each hidden layer"
+    entries = (value,) if isinstance(value, Integral) else _entries(name, value, expected)
     return tuple(whole_number(element(name, (i,)), entry) for i, entry in enumerate(entries))
 
 

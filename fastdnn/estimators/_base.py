@@ -265,10 +265,13 @@ class NetworkEstimator(Settings):
 
     def _split(self, targets: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Training and held-out rows, split as `MLPClassifier` splits them."""
+        share = checks.real_number(
+            "validation_fraction", self.validation_fraction, above=0, below=1
+        )
         binary = self.network_.loss == "binary_crossentropy" and targets.ndim == 1
         train, held = train_test_split(
             np.arange(len(targets)),
-            test_size=self.validation_fraction,
+            test_size=share,
             random_state=self._random_state,
             stratify=targets if binary else None,
         )
