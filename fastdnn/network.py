@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -408,7 +407,7 @@ class DNN:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network to one file (.npz with a JSON header), whole or not at all."""
-        storage.save_model(Path(path), self.config(), self.parameters, self.extra)
+        storage.save_model(checks.path("path", path), self.config(), self.parameters, self.extra)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> DNN:
@@ -419,11 +418,12 @@ class DNN:
         fastdnn.storage.FileFormatError
             If the file is truncated, foreign, or does not describe a network.
         """
-        config, parameters, extra = storage.load_model(Path(path))
+        path = checks.path("path", path)
+        config, parameters, extra = storage.load_model(path)
         try:
             net = cls(**config)
         except (TypeError, ValueError) as error:
-            raise storage.FileFormatError(Path(path), str(error)) from error
+            raise storage.FileFormatError(path, str(error)) from error
         for name, value in parameters.items():
             net.parameters[name][...] = value
         net.extra = extra

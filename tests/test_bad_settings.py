@@ -65,6 +65,8 @@ BAD_SETTINGS: list[tuple[dict[str, Any], type[Exception], str]] = [
         "early_stopping is 2.5",
     ),
     ({"shuffle": Shuffler(), "checkpoint": "run.npz"}, TypeError, "checkpoint cannot save the "),
+    ({"checkpoint": 3}, TypeError, "checkpoint is 3, expected the path of a file"),
+    ({"checkpoint": b"run.npz"}, TypeError, "checkpoint is b'run.npz', expected the path"),
     ({"callbacks": 3}, TypeError, "callbacks is 3"),
     ({"callbacks": print}, TypeError, "callbacks is <built-in function print>"),
     ({"callbacks": [print, 3]}, TypeError, "callbacks[1] is 3"),
