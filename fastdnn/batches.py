@@ -167,6 +167,25 @@ class Streamed:
                 yield Block(X, Y, weights, order)
 
 
+@dataclass(frozen=True)
+class CheckedSource:
+    """A source as it was when it was checked: blocks have to be those of this shape ever after."""
+
+    source: Source
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def of(cls, name: str, source: Source, n_x: int) -> CheckedSource:
+        """A source of examples of ``n_x`` features."""
+        checks.source(name, source, n_x)
+        return cls(source, source.shape, source.dtype)
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Examples start ... stop - 1, of shape (stop - start, n_x)."""
+        return self.source.read(start, stop)
+
+
 def outputs(forward: Callable[[Matrix], NDArray[Any] | None], X: Given, dtype: Any) -> NDArray[Any]:
     """What ``forward`` gives for examples (n_y, m), a source's block by block.
 

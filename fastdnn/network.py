@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import checks, dispatch, storage
-from .batches import Examples, Given, Shuffler, all_examples, drawing_from, outputs
+from .batches import CheckedSource, Examples, Given, Shuffler, all_examples, drawing_from, outputs
 from .callbacks import Callback, check_callbacks
 from .checkpoints import Checkpoint
 from .data import Source
@@ -151,8 +151,7 @@ class DNN:
         """The checked examples of an array or a source."""
         if isinstance(X, np.ndarray) or not isinstance(X, Source):
             return self._examples(X, name, **options)
-        checks.source(name, X, self.layer_dims[0])
-        return X
+        return CheckedSource.of(name, X, self.layer_dims[0])
 
     def _outputs(self, X: Given, n_threads: int | None) -> NDArray[Any]:
         """AL (n_y, m)."""
