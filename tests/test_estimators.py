@@ -380,6 +380,14 @@ def test_nothing_left_to_learn_from(iris):
 
 
 @both
+def test_weights_too_small_for_alpha(Estimator, iris):
+    X, y, weights = iris[0].astype(np.float32), iris[1], np.full(150, 1e-50)
+    with pytest.raises(ValueError, match=r"1e-50, over which alpha 0\.0001 does not"):
+        Estimator().fit(X, y, sample_weight=weights)
+    Estimator(alpha=0.0, max_iter=1).fit(X, y, sample_weight=weights)
+
+
+@both
 def test_nothing_left_to_score(Estimator, iris):
     weights = np.zeros(150)
     weights[70] = 1.0  # which stays in training with this seed

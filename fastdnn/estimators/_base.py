@@ -153,6 +153,11 @@ class NetworkEstimator(Settings):
             if mean == 0.0:
                 raise ValueError("every training example has weight 0, expected a positive weight")
             weights, l2 = weights / mean, l2 / mean
+            if l2 > float(np.finfo(self.network_.dtype).max):
+                raise ValueError(
+                    f"the weights of the training examples have a mean of {mean:g}, over which "
+                    f"alpha {self.alpha:g} does not fit in {self.network_.dtype}"
+                )
         decoupled = self.solver == "adamw"
         rate = self._rate(len(X))
         watch = Watch(self, rate, validation)
