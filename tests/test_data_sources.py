@@ -206,6 +206,11 @@ BAD_BLOCKS = {
     "complex": (lambda block: block + 1j, TypeError, "has dtype complex128"),
     "objects": (lambda block: block.astype(object), TypeError, "has dtype object"),
     "masked": (np.ma.array, TypeError, "is a masked array, expected a plain one"),
+    "pixels": (
+        lambda block: block.astype(np.uint8),
+        TypeError,
+        "has dtype uint8, expected float64 as",
+    ),
 }
 bad_blocks = pytest.mark.parametrize(
     ("change", "error", "message"), BAD_BLOCKS.values(), ids=BAD_BLOCKS

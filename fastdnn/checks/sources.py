@@ -37,10 +37,14 @@ def source(name: str, value: Any, n_x: int | None = None) -> None:
         )
 
 
-def block(name: str, value: object, expected: tuple[int, int]) -> NDArray[Any]:
+def block(
+    name: str, value: object, expected: tuple[int, int], stored: np.dtype[Any]
+) -> NDArray[Any]:
     """What a source gave as a block of examples: an array of real numbers of the expected shape.
 
-    >>> block("X.read(0, 2)", np.ones((2, 3)), (2, 4))
+    Its precision is its own, but pixels come only from a source of pixels: others are not scaled.
+
+    >>> block("X.read(0, 2)", np.ones((2, 3)), (2, 4), np.dtype("float64"))
     Traceback (most recent call last):
     ...
     ValueError: X.read(0, 2) has shape (2, 3), expected (2, 4)
@@ -51,4 +55,9 @@ def block(name: str, value: object, expected: tuple[int, int]) -> NDArray[Any]:
         )
     array = number_array(name, value)
     shape(name, array, expected)
+    if (array.dtype == np.uint8) != (stored == np.uint8):
+        raise TypeError(
+            f"{name} has dtype {array.dtype}, expected {stored} as the source says: uint8 stands "
+            "for pixels"
+        )
     return array

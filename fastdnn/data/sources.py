@@ -249,7 +249,8 @@ def import_extra(module: str, extra: str) -> Any:
 def _block(source: Source, start: int, stop: int) -> NDArray[Any]:
     """Examples start ... stop - 1 of a source, which may be anybody's class."""
     given = source.read(start, stop)
-    return checks.block(f"X.read({start}, {stop})", given, (stop - start, source.shape[0]))
+    shape = stop - start, source.shape[0]
+    return checks.block(f"X.read({start}, {stop})", given, shape, source.dtype)
 
 
 def _check_range(start: int, stop: int, m: int) -> None:
