@@ -35,12 +35,12 @@ class Block:
 class Shuffler:
     """Draws the order of the examples: a class to derive from.
 
-    Compiled code takes the order as it is. The orders of several epochs may be drawn before the
-    first of them is trained; should that diverge, those that were not needed are taken back.
+    The orders of several epochs may be drawn before the first of them is trained; should that
+    diverge, those that were not needed are taken back.
     """
 
     def permutation(self, m: int) -> NDArray[np.int64]:
-        """The numbers from 0 to m - 1 in a new order."""
+        """The numbers from 0 to m - 1 in a new order: integers of shape (m,)."""
         raise NotImplementedError
 
     def state(self) -> Any:
@@ -52,7 +52,11 @@ class Shuffler:
         raise NotImplementedError
 
 
-class Generated(Shuffler):
+class Trusted(Shuffler):
+    """Draws of the package itself: to look at them would cost as much as a small epoch's steps."""
+
+
+class Generated(Trusted):
     """Draws from a `numpy.random.Generator`."""
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -71,6 +75,25 @@ class Generated(Shuffler):
         self._rng.bit_generator.state = state
 
 
+class Checked(Shuffler):
+    """Draws as somebody's class does; its orders are looked at before compiled code takes them."""
+
+    def __init__(self, shuffler: Shuffler) -> None:
+        self._shuffler = shuffler
+
+    def permutation(self, m: int) -> NDArray[np.int64]:
+        """The numbers from 0 to m - 1 in a new order."""
+        return checks.indices(f"shuffle.permutation({m})", self._shuffler.permutation(m), m)
+
+    def state(self) -> Any:
+        """All that the next draws depend on, for `restore`."""
+        return self._shuffler.state()
+
+    def restore(self, state: Any) -> None:
+        """Draw next what would have been drawn after that `state`."""
+        self._shuffler.restore(state)
+
+
 def drawing_from(
     rng: np.random.Generator, shuffle: bool | Shuffler, *, saved: bool
 ) -> Shuffler | None:
@@ -79,7 +102,7 @@ def drawing_from(
         return Generated(rng) if shuffle else None
     if saved:
         raise TypeError("checkpoint cannot save the state of shuffle, expected True or False")
-    return shuffle
+    return shuffle if isinstance(shuffle, Trusted) else Checked(shuffle)
 
 
 class Examples(Protocol):
@@ -148,11 +171,23 @@ class Streamed:
                 yield Block(X, Y, weights, order)
 
 
-def check_source(name: str, source: Source, n_x: int) -> Source:
-    """A source of examples of ``n_x`` features."""
-    if source.shape[0] != n_x:
-        raise ValueError(f"{name} is a source of shape {source.shape}, expected ({n_x}, m)")
-    return source
+@dataclass(frozen=True)
+class CheckedSource:
+    """A source as it was when it was checked: blocks have to be those of this shape ever after."""
+
+    source: Source
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def of(cls, name: str, source: Source, n_x: int) -> CheckedSource:
+        """A source of examples of ``n_x`` features."""
+        checks.source(name, source, n_x)
+        return cls(source, source.shape, source.dtype)
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Examples start ... stop - 1, of shape (stop - start, n_x)."""
+        return self.source.read(start, stop)
 
 
 def outputs(forward: Callable[[Matrix], NDArray[Any] | None], X: Given, dtype: Any) -> NDArray[Any]:

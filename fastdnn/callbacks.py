@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from .history import History
 
 Callback = Callable[[History], object]
@@ -42,3 +44,8 @@ def epochs_until_due(callbacks: Sequence[Callback]) -> float:
     """How many epochs may be over before one of the callbacks has to be called."""
     waits = [c.may_wait() if isinstance(c, Watcher) else 1 for c in callbacks]
     return min(waits, default=float("inf"))
+
+
+def is_false(said: object) -> bool:
+    """Whether a callback said False, or NumPy's, which a comparison of arrays gives; not None."""
+    return isinstance(said, bool | np.bool_) and not said

@@ -41,7 +41,7 @@ class Checkpoint:
     identity: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "path", Path(self.path))
+        object.__setattr__(self, "path", checks.path("path", self.path))
         if self.every_epochs is not None:
             checks.whole_number("every_epochs", self.every_epochs)
         checks.real_number("every_seconds", self.every_seconds, at_least=0)
@@ -53,8 +53,9 @@ class Checkpoint:
         """What ``fit`` was given, if anything, and the training it belongs to."""
         if given is None:
             return None
-        checkpoint = given if isinstance(given, Checkpoint) else cls(Path(given))
-        return replace(checkpoint, identity=identity)
+        if not isinstance(given, Checkpoint):
+            given = cls(checks.path("checkpoint", given))
+        return replace(given, identity=identity)
 
 
 class Saver:
@@ -101,10 +102,12 @@ class Saver:
         except FileNotFoundError:
             return False
         try:
-            if header["identity"] != self.checkpoint.identity:
+            there, here = dict(header["identity"]), self.checkpoint.identity
+            other = [name for name, value in here.items() if there.get(name) != value]
+            if other:
                 raise ValueError(
-                    "it belongs to another network or other arguments of fit; "
-                    "remove it, or choose another path"
+                    "it belongs to another network or other arguments of fit "
+                    f"({', '.join(other)}); remove it, or choose another path"
                 )
             self._apply(training, header, arrays)
         except (KeyError, TypeError, ValueError) as error:

@@ -6,22 +6,13 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import checks, dispatch, storage
-from .batches import (
-    Examples,
-    Given,
-    Shuffler,
-    all_examples,
-    check_source,
-    drawing_from,
-    outputs,
-)
+from .batches import CheckedSource, Examples, Given, Shuffler, all_examples, drawing_from, outputs
 from .callbacks import Callback, check_callbacks
 from .checkpoints import Checkpoint
 from .data import Source
@@ -160,7 +151,7 @@ class DNN:
         """The checked examples of an array or a source."""
         if isinstance(X, np.ndarray) or not isinstance(X, Source):
             return self._examples(X, name, **options)
-        return check_source(name, X, self.layer_dims[0])
+        return CheckedSource.of(name, X, self.layer_dims[0])
 
     def _outputs(self, X: Given, n_threads: int | None) -> NDArray[Any]:
         """AL (n_y, m)."""
@@ -225,7 +216,8 @@ class DNN:
         sample_weight : array of shape (m,), optional
             Non-negative factor of each example in cost and gradients, which stay divided by m.
         class_weight : "balanced" or dict, optional
-            Factor for each class of labels; balanced is m / (classes * examples of the class).
+            Factor for each class of labels; balanced is m / (classes * examples of the class). For
+            a softmax output, or a single sigmoid.
         shuffle : bool
             A new order of the examples every epoch (mini-batches only). The estimators pass a
             `fastdnn.batches.Shuffler`, which draws as scikit-learn does.
@@ -278,8 +270,10 @@ class DNN:
             "network": {**self.config(), "n_threads": None},  # which changes no bit
             "examples": [self.layer_dims[0], examples.columns],
             "batch_size": size,
-            "optimizer": repr(chosen),
-            "regularisation": repr(regularisation),
+            "optimizer or its settings": repr(chosen),
+            "dropout or clip_norm": repr(regularisation),
+            "shuffle": bool(shuffle),
+            "validation_data": validation is not None,
         }
         watchers = check_callbacks(callbacks)
         saving = Checkpoint.of(checkpoint, identity)
@@ -323,7 +317,9 @@ class DNN:
         """The checked examples, and the number of them in a step."""
         given = self._given(X, threads=n_threads)
         targets = self._targets(Y, given.shape[1])
-        weights = example_weights(sample_weight, class_weight, targets.array(), self.dtype)
+        weights = example_weights(
+            sample_weight, class_weight, targets.array(), self.dtype, self.output_activation
+        )
         return all_examples(given, targets, weights, batch_size, self.dtype)
 
     def _threads(self, n_threads: int | None) -> int | None:
@@ -410,7 +406,7 @@ class DNN:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network to one file (.npz with a JSON header), whole or not at all."""
-        storage.save_model(Path(path), self.config(), self.parameters, self.extra)
+        storage.save_model(checks.path("path", path), self.config(), self.parameters, self.extra)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> DNN:
@@ -421,11 +417,12 @@ class DNN:
         fastdnn.storage.FileFormatError
             If the file is truncated, foreign, or does not describe a network.
         """
-        config, parameters, extra = storage.load_model(Path(path))
+        path = checks.path("path", path)
+        config, parameters, extra = storage.load_model(path)
         try:
             net = cls(**config)
         except (TypeError, ValueError) as error:
-            raise storage.FileFormatError(Path(path), str(error)) from error
+            raise storage.FileFormatError(path, str(error)) from error
         for name, value in parameters.items():
             net.parameters[name][...] = value
         net.extra = extra

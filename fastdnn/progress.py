@@ -9,13 +9,18 @@ from .history import History
 
 
 class Progress:
-    """One updating line in a terminal, one line for each tenth of the work elsewhere."""
+    """One updating line in a terminal, one line for each tenth of the work elsewhere.
+
+    Programs without a console have no ``sys.stderr``, where it is silent, or write there to an
+    object of their own.
+    """
 
     def __init__(self, epochs: int, history: History) -> None:
         self.epochs, self.history = epochs, history
         self.bar: Any = None
         self.shown = 0
-        if sys.stderr.isatty():
+        isatty = getattr(sys.stderr, "isatty", None)
+        if isatty is not None and isatty():
             try:
                 from tqdm import tqdm
             except ImportError:
@@ -31,7 +36,9 @@ class Progress:
             self.bar.set_postfix_str(self._figures(), refresh=False)
         elif done * 10 // total > self.shown or history.stopped_early:
             self.shown = done * 10 // total
-            print(f"epoch {done}/{total}  {self._figures()}", file=sys.stderr, flush=True)
+            if sys.stderr is not None:
+                flush = hasattr(sys.stderr, "flush")
+                print(f"epoch {done}/{total}  {self._figures()}", file=sys.stderr, flush=flush)
 
     def _figures(self) -> str:
         history = self.history

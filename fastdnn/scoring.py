@@ -75,13 +75,15 @@ def example_weights(
     class_weight: str | Mapping[int, float] | None,
     Y: NDArray[Any],
     dtype: np.dtype[Any],
+    output_activation: str,
 ) -> NDArray[Any] | None:
     """The factor of each example (m,), or None if every factor is 1.
 
     Raises
     ------
     ValueError, TypeError
-        If a weight is negative or not finite, or a class is missing or unknown.
+        If a weight is negative or not finite, a class is missing or unknown, or an example has no
+        class.
     """
     m = Y.shape[1]
     weights: NDArray[Any] | None = None
@@ -93,29 +95,33 @@ def example_weights(
             raise ValueError("sample_weight has negative entries, expected numbers >= 0")
         weights = np.array(weights, dtype)
     if class_weight is not None:
-        factors = _class_factors(class_weight, Y).astype(dtype)
-        weights = factors if weights is None else weights * factors
+        factors = _class_factors(class_weight, Y, dtype, output_activation)
+        if weights is None:
+            return factors
+        with np.errstate(over="ignore"):
+            weights *= factors
+        checks.finite("(sample_weight * class_weight)", weights)
     return weights
 
 
-def _class_factors(class_weight: str | Mapping[int, float], Y: NDArray[Any]) -> NDArray[np.float64]:
-    """The factor of each example by its class."""
-    classes = Y.argmax(axis=0) if Y.shape[0] > 1 else (Y[0] > 0.5).astype(np.int64)
-    present, index = np.unique(classes, return_inverse=True)
-    if isinstance(class_weight, str):
-        checks.choice("class_weight", class_weight, ("balanced",))
-        counts = np.bincount(index)
-        shares: NDArray[np.float64] = classes.size / (len(present) * counts)
-        return shares[index]
-    if not isinstance(class_weight, Mapping):
-        raise TypeError(
-            f"class_weight is {class_weight!r:.60}, expected 'balanced' or a dict of factors"
+def _class_factors(
+    class_weight: str | Mapping[int, float],
+    Y: NDArray[Any],
+    dtype: np.dtype[Any],
+    output_activation: str,
+) -> NDArray[Any]:
+    """The factor of each example by its class, which is what `decide` should find."""
+    if output_activation == "softmax":
+        classes, count = Y.argmax(axis=0), len(Y)
+    elif output_activation == "sigmoid" and len(Y) == 1:
+        classes, count = (Y[0] > 0.5).astype(np.int64), 2
+    else:
+        raise ValueError(
+            "class_weight needs examples of one class each, expected a softmax output or a single "
+            f"sigmoid; this one is {output_activation} of {len(Y)}: use sample_weight"
         )
-    missing = [int(label) for label in present if label not in class_weight]
-    if missing:
-        raise ValueError(f"class_weight has no entry for class {missing[0]}")
-    factors = [
-        checks.real_number(f"class_weight[{label}]", class_weight[label], at_least=0)
-        for label in present.tolist()
-    ]
-    return np.array(factors)[index]
+    present, index = np.unique(classes, return_inverse=True)
+    factors = checks.class_weight(class_weight, present.tolist(), count, dtype)
+    if factors is None:
+        factors = (classes.size / (len(present) * np.bincount(index))).tolist()
+    return np.array(factors, dtype)[index]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from . import checks
 from .batches import Block, Examples, Shuffler
-from .callbacks import Callback, Watcher, epochs_until_due
+from .callbacks import Callback, Watcher, epochs_until_due, is_false
 from .checkpoints import Checkpoint, Saver
 from .engine import Engine
 from .history import History
@@ -189,7 +189,7 @@ class Training:
         if self.best is not None:
             self._validate(self.best)
         for callback in self.callbacks:
-            if callback(self.history) is False:
+            if is_false(callback(self.history)):
                 self.history.stopped_early = True
 
     def _epochs_alone(self) -> int:

@@ -6,12 +6,14 @@ import math
 import re
 from typing import Any
 
+import numpy as np
 import pytest
-from input_cases import GOOD_X, GOOD_Y, network, refused
+from input_cases import GOOD_X, GOOD_Y, M, Reached, network, refused
 from network_cases import assert_same_bits
 
 import fastdnn
 from fastdnn.batches import Shuffler
+from fastdnn.data import ArraySource
 
 pytestmark = pytest.mark.usefixtures("no_compiled_code")
 
@@ -63,6 +65,8 @@ BAD_SETTINGS: list[tuple[dict[str, Any], type[Exception], str]] = [
         "early_stopping is 2.5",
     ),
     ({"shuffle": Shuffler(), "checkpoint": "run.npz"}, TypeError, "checkpoint cannot save the "),
+    ({"checkpoint": 3}, TypeError, "checkpoint is 3, expected the path of a file"),
+    ({"checkpoint": b"run.npz"}, TypeError, "checkpoint is b'run.npz', expected the path"),
     ({"callbacks": 3}, TypeError, "callbacks is 3"),
     ({"callbacks": print}, TypeError, "callbacks is <built-in function print>"),
     ({"callbacks": [print, 3]}, TypeError, "callbacks[1] is 3"),
@@ -109,3 +113,51 @@ class TestSettings:
             network().fit(GOOD_X, GOOD_Y["binary"], learning_rat=1)
         with pytest.raises(TypeError, match="momentum"):
             network().fit(GOOD_X, GOOD_Y["binary"], momentum=0.9)
+
+
+class Drawing(Shuffler):
+    """Draws the given order of so many examples, of others a good one."""
+
+    def __init__(self, order: Any, m: int = M) -> None:
+        self.order, self.m = order, m
+
+    def permutation(self, m: int) -> Any:
+        return self.order if m == self.m else np.arange(m)
+
+    def state(self) -> None:
+        return None
+
+
+# Not the numbers from 0 to M - 1: error, and how the message goes on.
+BAD_ORDERS: dict[str, tuple[Any, type[Exception], str]] = {
+    "short": (np.arange(M - 1), ValueError, f" has shape ({M - 1},), expected ({M},)"),
+    "row": (np.arange(M)[None], ValueError, f" has shape (1, {M}), expected ({M},)"),
+    "too large": (np.arange(M) + 1, ValueError, f"[{M - 1}] is {M}, expected an index from 0 to"),
+    "negative": (np.arange(M) - 1, ValueError, "[0] is -1, expected an index from 0 to"),
+    "enormous": (np.full(M, 2**63, np.uint64), ValueError, "[0] is 9223372036854775808, expected"),
+    "floats": (np.arange(M) * 1.0, TypeError, " has dtype float64, expected integers"),
+    "bools": (np.ones(M, bool), TypeError, " has dtype bool, expected integers"),
+    "None": (None, TypeError, " has dtype object (a NoneType)"),
+}
+
+
+class TestShuffle:
+    @pytest.mark.parametrize("X", [GOOD_X, ArraySource(GOOD_X)], ids=["array", "source"])
+    @pytest.mark.parametrize("bad", BAD_ORDERS)
+    def test_orders_that_are_none_are_refused(self, bad, X):
+        order, error, message = BAD_ORDERS[bad]
+        with pytest.raises(error, match="^" + re.escape(f"shuffle.permutation({M}){message}")):
+            network().fit(X, GOOD_Y["binary"], batch_size=2, shuffle=Drawing(order))
+
+    def test_the_order_of_the_blocks_as_well(self):
+        with pytest.raises(ValueError, match=r"^shuffle\.permutation\(1\)\[0\] is 1, expected"):
+            network().fit(
+                ArraySource(GOOD_X), GOOD_Y["binary"], batch_size=2, shuffle=Drawing([1], 1)
+            )
+
+    @pytest.mark.parametrize(
+        "order", [np.arange(M, dtype=np.int32)[::-1], np.zeros(M, np.uint64), list(range(M))]
+    )
+    def test_any_indices_will_do(self, order):
+        with pytest.raises(Reached):
+            network().fit(GOOD_X, GOOD_Y["binary"], batch_size=2, shuffle=Drawing(order))

@@ -146,23 +146,37 @@ def test_saves_as_often_as_it_should(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"batch_size": 17}, {"optimizer": "adam"}, {"learning_rate": 0.2}, {"dropout": 0.1}],
-    ids=str,
+    ("change", "named"),
+    [
+        ({"batch_size": 17}, "batch_size"),
+        ({"optimizer": "adam"}, "optimizer or its settings"),
+        ({"learning_rate": 0.2}, "optimizer or its settings"),
+        ({"dropout": 0.1}, "dropout or clip_norm"),
+        ({"shuffle": False}, "shuffle"),
+        ({"validation_data": HELD}, "validation_data"),
+        ({"validation_data": HELD, "shuffle": False}, "shuffle, validation_data"),
+    ],
+    ids=lambda value: ", ".join(value) if isinstance(value, dict) else None,
 )
-def test_the_checkpoint_of_another_training_is_refused(tmp_path, change):
+def test_the_checkpoint_of_another_training_is_refused(tmp_path, change, named):
     path = tmp_path / "run.npz"
     options: dict[str, Any] = {"epochs": 2, "batch_size": 16, "checkpoint": path}
     network().fit(X, Y, **options)
     net = network()
     before = {name: value.copy() for name, value in net.parameters.items()}
-    with pytest.raises(storage.FileFormatError, match=r"run\.npz.*other arguments of fit"):
+    message = rf"run\.npz.*other arguments of fit \({named}\); remove it"
+    with pytest.raises(storage.FileFormatError, match=message):
         net.fit(X, Y, **options | change)
     assert_same_bits(net.parameters, before)
-    with pytest.raises(storage.FileFormatError, match="belongs to another network"):
+    with pytest.raises(storage.FileFormatError, match=r"another network .* \(network\)"):
         network("float64").fit(X, Y, **options)
-    with pytest.raises(storage.FileFormatError, match="belongs to another network"):
+    with pytest.raises(storage.FileFormatError, match=r"another network .* \(examples\)"):
         network().fit(X[:, 1:], Y[:, 1:], **options)
+    path.unlink()
+    network().fit(X, Y, **options | change)
+    with pytest.raises(storage.FileFormatError, match=message):
+        net.fit(X, Y, **options)
+    assert_same_bits(net.parameters, before)
 
 
 @pytest.mark.parametrize(

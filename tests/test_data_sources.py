@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import tracemalloc
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 from data_cases import RNG, ROWS, write_hdf5
 
-from fastdnn import data
+import fastdnn
+from fastdnn import batches, data, training
+from fastdnn.data import sources
 
 pytestmark = pytest.mark.extras
 
@@ -70,8 +73,21 @@ def test_blocks_come_in_the_order_asked_for(tmp_path, kind, dtype):
 
 def test_an_ndarray_is_no_source():
     assert not isinstance(ROWS, data.Source)
-    with pytest.raises(ValueError, match=r"X has shape \(3,\), expected \(n_x, m\)"):
-        data.ArraySource(ROWS[0])
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "message"),
+    [
+        (ROWS[0], ValueError, r"X has shape \(3,\), expected \(n_x, m\)"),
+        (np.ma.masked_less(ROWS, 0), TypeError, "X is a masked array, expected a plain one"),
+        (ROWS * 1j, TypeError, "X has dtype complex128"),
+        (None, TypeError, "X has dtype object"),
+    ],
+    ids=["1-d", "masked", "complex", "None"],
+)
+def test_array_sources_refuse_what_is_no_array_of_examples(X, error, message):
+    with pytest.raises(error, match=message):
+        data.ArraySource(X)
 
 
 @pytest.mark.parametrize(
@@ -165,6 +181,100 @@ def test_values_that_are_not_finite_are_named():
         list(data.prefetch(Recorder(values=np.nan), ONE_BY_ONE))
     with pytest.raises(ValueError, match=r"X\[:, 0:1\]\[0, 0\] is inf"):
         list(data.prefetch(Recorder(values=1e300), ONE_BY_ONE, dtype="float32"))
+
+
+class Giving(Recorder):
+    """A source whose blocks are what a function makes of the good ones."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+
+    def read(self, start, stop):
+        return self.change(super().read(start, stop))
+
+
+# What a source gives in place of a block of shape (2, 2): error, and how its message goes on.
+BAD_BLOCKS = {
+    "wider": (lambda block: block[:, [0, 0, 1]], ValueError, "has shape (2, 3), expected (2, 2)"),
+    "narrower": (lambda block: block[:, :1], ValueError, "has shape (2, 1), expected (2, 2)"),
+    "more rows": (lambda block: block[[0, 0, 1]], ValueError, "has shape (3, 2), expected (2, 2)"),
+    "fewer rows": (lambda block: block[:1], ValueError, "has shape (1, 2), expected (2, 2)"),
+    "flat": (np.ravel, ValueError, "has shape (4,), expected (2, 2)"),
+    "list": (np.ndarray.tolist, TypeError, "is a list, expected an ndarray of shape (2, 2)"),
+    "None": (lambda block: None, TypeError, "is a NoneType, expected an ndarray of shape (2, 2)"),
+    "complex": (lambda block: block + 1j, TypeError, "has dtype complex128"),
+    "objects": (lambda block: block.astype(object), TypeError, "has dtype object"),
+    "masked": (np.ma.array, TypeError, "is a masked array, expected a plain one"),
+    "pixels": (
+        lambda block: block.astype(np.uint8),
+        TypeError,
+        "has dtype uint8, expected float64 as",
+    ),
+}
+bad_blocks = pytest.mark.parametrize(
+    ("change", "error", "message"), BAD_BLOCKS.values(), ids=BAD_BLOCKS
+)
+
+
+@bad_blocks
+def test_blocks_that_are_no_examples_are_named(change, error, message):
+    blocks = data.prefetch(Giving(change), [(4, 6)])
+    with pytest.raises(error, match="^" + re.escape(f"X.read(4, 6) {message}")):
+        next(blocks)
+    selected = data.SelectedSource(Giving(change), np.array([4, 5]))
+    with pytest.raises(error, match="^" + re.escape(f"X.read(4, 6) {message}")):
+        selected.read(0, 2)
+    assert not reader_threads()
+
+
+@bad_blocks
+@pytest.mark.usefixtures("no_compiled_code")
+def test_no_block_that_is_no_examples_comes_to_compiled_code(change, error, message, monkeypatch):
+    for module in (batches, sources):
+        monkeypatch.setattr(module, "BLOCK_BYTES", 2 * 2 * 4)
+    source, net, good, y = Giving(change), fastdnn.DNN([2, 3, 1]), np.ones((2, 8)), [0, 1] * 4
+    for call in (
+        lambda: net.forward(source),
+        lambda: net.evaluate(source, y),
+        lambda: net.fit(source, y, batch_size=2, shuffle=False),
+    ):
+        with pytest.raises(error, match="^" + re.escape(f"X.read(0, 2) {message}")):
+            call()
+    monkeypatch.setattr(training.Training, "_epochs", lambda self: self.history.cost.append(0.0))
+    with pytest.raises(error, match="^" + re.escape(f"X.read(0, 2) {message}")):
+        net.fit(good, y, batch_size=2, validation_data=(source, y))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"shape": (3,)}, TypeError, ".shape is (3,), expected two numbers (n_x, m)"),
+        ({"shape": None}, TypeError, ".shape is None, expected two numbers (n_x, m)"),
+        ({"shape": (2, 8.0)}, TypeError, ".shape[1] is 8.0, expected a whole number >= 1"),
+        ({"shape": (2, 0)}, ValueError, ".shape[1] is 0, expected a whole number >= 1"),
+        ({"dtype": None}, TypeError, ".dtype is None, expected that of real numbers"),
+        ({"dtype": np.dtype(complex)}, TypeError, ".dtype is dtype('complex128'), expected"),
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("no_compiled_code")
+def test_sources_that_do_not_say_what_they_hold_are_refused(change, error, message):
+    source, net, good, y = Recorder(), fastdnn.DNN([2, 3, 1]), np.ones((2, 8)), [0, 1] * 4
+    vars(source).update(change)
+    for name, call in [
+        ("X", lambda: net.forward(source)),
+        ("X", lambda: net.evaluate(source, y)),
+        ("X", lambda: net.fit(source, y, batch_size=2)),
+        ("validation_data[0]", lambda: net.fit(good, y, validation_data=(source, y))),
+        ("X", lambda: data.train_test_split(source, y)),
+        ("source", lambda: data.SelectedSource(source, np.array([0, 1]))),
+        ("source", lambda: next(data.prefetch(source, [(0, 1)]))),
+        ("source", lambda: next(data.whole_blocks(source))),
+    ]:
+        with pytest.raises(error, match="^" + re.escape(name + message)):
+            call()
+    assert source.reads == []
 
 
 def test_leaving_early_ends_the_thread():

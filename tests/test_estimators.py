@@ -300,6 +300,9 @@ def test_interrupted(iris, monkeypatch):
         ({"activation": ["relu"] * 3}, ValueError, "activation has 3 names, expected 1"),
         ({"hidden_layer_sizes": (5, 0)}, ValueError, r"hidden_layer_sizes\[1\] is 0"),
         ({"hidden_layer_sizes": -1}, ValueError, r"hidden_layer_sizes\[0\] is -1"),
+        ({"hidden_layer_sizes": None}, TypeError, "hidden_layer_sizes is None, expected a whole"),
+        ({"hidden_layer_sizes": 3.0}, TypeError, "hidden_layer_sizes is 3.0, expected a whole"),
+        ({"solver": np.array(["adam", "sgd"])}, TypeError, r"solver is array\("),
         ({"learning_rate": "cosine"}, ValueError, "learning_rate is 'cosine'"),
         ({"learning_rate_init": 0}, ValueError, "learning_rate_init is 0"),
         ({"alpha": -1}, ValueError, "alpha is -1"),
@@ -307,6 +310,15 @@ def test_interrupted(iris, monkeypatch):
         ({"beta_1": 1.5}, ValueError, "beta_1 is 1.5"),
         ({"max_iter": 0}, ValueError, "max_iter is 0"),
         ({"n_iter_no_change": 2.5}, TypeError, "n_iter_no_change is 2.5"),
+        ({"n_iter_no_change": np.ones(2)}, TypeError, r"n_iter_no_change is array\("),
+        ({"batch_size": np.array([3, 4])}, TypeError, r"batch_size is array\(\[3, 4\]\), expected"),
+        ({"dtype": np.array([3, 4])}, ValueError, r"dtype is array\("),
+        ({"validation_fraction": 1}, ValueError, "validation_fraction is 1"),
+        (
+            {"validation_fraction": 0.0, "early_stopping": True},
+            ValueError,
+            "validation_fraction is 0.0, expected a finite number > 0 and < 1",
+        ),
         ({"batch_size": "all"}, TypeError, "batch_size is 'all'"),
         ({"dropout": 1.0}, ValueError, "dropout is 1.0"),
         ({"dtype": "float16"}, ValueError, "dtype is 'float16'"),
@@ -320,6 +332,11 @@ def test_bad_parameters(Estimator, setting, error, message, iris):
         Estimator(**setting).fit(*iris)
 
 
+@both
+def test_a_validation_fraction_that_is_not_used_may_be_0(Estimator, iris):
+    Estimator(validation_fraction=0.0, max_iter=1).fit(*iris)
+
+
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
@@ -327,6 +344,7 @@ def test_bad_parameters(Estimator, setting, error, message, iris):
         (np.full(150, -1.0), "Negative values in data passed to `sample_weight`"),
         (np.zeros(150), "Sample weights must contain at least one non-zero number"),
         (np.full(150, np.nan), "sample_weight contains NaN"),
+        (np.full(150, 1e307), "sample_weight adds up to inf, expected weights with a finite sum"),
     ],
 )
 @both
@@ -335,10 +353,46 @@ def test_bad_weights(Estimator, weights, message, iris):
         Estimator().fit(*iris, sample_weight=weights)
 
 
+@pytest.mark.parametrize(
+    ("class_weight", "error", "message"),
+    [
+        (
+            {0: -1, 1: 1, 2: 1},
+            ValueError,
+            r"class_weight\[0\] is -1, expected a finite number >= 0",
+        ),
+        ({0: 1, 1: 1, 2: np.nan}, ValueError, r"class_weight\[2\] is nan"),
+        ({0: 1, 1: "2", 2: 1}, TypeError, r"class_weight\[1\] is '2'"),
+        ({0: 1e307, 1: 1e307, 2: 1}, ValueError, "class_weight adds up to inf"),
+        ([{0: 1, 1: -1}] * 3, ValueError, r"class_weight\[0\]\[1\] is -1"),
+    ],
+)
+def test_bad_class_weights(class_weight, error, message, iris):
+    X, y = PROBLEMS["multilabel"] if isinstance(class_weight, list) else iris
+    with pytest.raises(error, match=message):
+        DNNClassifier(class_weight=class_weight).fit(X, y)
+
+
 def test_nothing_left_to_learn_from(iris):
     X, y = iris
     with pytest.raises(ValueError, match="every training example has weight 0"):
         DNNClassifier(class_weight={0: 0.0, 1: 0.0, 2: 0.0}).fit(X, y)
+
+
+@both
+def test_weights_too_small_for_alpha(Estimator, iris):
+    X, y, weights = iris[0].astype(np.float32), iris[1], np.full(150, 1e-50)
+    with pytest.raises(ValueError, match=r"1e-50, over which alpha 0\.0001 does not"):
+        Estimator().fit(X, y, sample_weight=weights)
+    Estimator(alpha=0.0, max_iter=1).fit(X, y, sample_weight=weights)
+
+
+@both
+def test_nothing_left_to_score(Estimator, iris):
+    weights = np.zeros(150)
+    weights[70] = 1.0  # which stays in training with this seed
+    with pytest.raises(ValueError, match="every held-out example has weight 0"):
+        Estimator(early_stopping=True, random_state=0).fit(*iris, sample_weight=weights)
 
 
 def test_large_batch_is_clipped(iris):

@@ -18,7 +18,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from threadpoolctl import threadpool_limits
 
 import fastdnn
-from fastdnn import engine, training
+from fastdnn import batches, engine, training
 from fastdnn.estimators import DNNClassifier, DNNRegressor
 from fastdnn.estimators._draws import Shuffle
 
@@ -120,6 +120,11 @@ def test_epochs_are_trained_together_until_a_stop_is_possible(settings, monkeypa
     assert 10 < runs[0][0] < 300  # it ended because it had converged
     together = settings.get("learning_rate") != "adaptive"  # whose rate may change after any epoch
     assert calls[1] < runs[0][0] / 2 if together else calls[1] == runs[0][0]
+
+
+def test_orders_of_the_estimators_are_not_looked_at(monkeypatch, iris):
+    monkeypatch.setattr(batches.Checked, "permutation", None)
+    DNNClassifier(max_iter=2, random_state=0).fit(*iris)
 
 
 def test_orders_drawn_ahead_are_taken_back():

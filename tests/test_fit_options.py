@@ -85,6 +85,8 @@ def test_class_weights_of_two_classes_in_one_row():
         ({"class_weight": [1, 2, 3]}, TypeError, "expected 'balanced' or a dict"),
         ({"class_weight": {0: 1, 2: 1}}, ValueError, "class_weight has no entry for class 1"),
         ({"class_weight": {0: 1, 1: -1, 2: 1}}, ValueError, r"class_weight\[1\] is -1"),
+        ({"class_weight": dict.fromkeys(range(4), 1)}, ValueError, "entry for 3, expected classes"),
+        ({"class_weight": dict.fromkeys("012", 1)}, ValueError, "entry for '0', expected classes"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(weights, error, message):
@@ -93,6 +95,36 @@ def test_weights_that_do_not_fit_are_refused(weights, error, message):
     with pytest.raises(error, match=message):
         net.fit(X, CLASSES, **weights)
     assert_same_bits(net.parameters, before)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (
+            {"class_weight": {0: 1e300, 1: 1, 2: 1}},
+            r"class_weight\[0\] 1e\+300 does not fit",
+        ),
+        (
+            {"class_weight": {0: 1, 1: 1e30, 2: 1}, "sample_weight": np.full(7, 1e30)},
+            r"^\(sample_weight \* class_weight\)\[1\] is inf, expected finite float32 numbers",
+        ),
+    ],
+)
+def test_weights_too_large_for_float32_are_refused(weights, message):
+    net, X = classifier("float32")
+    with pytest.raises(ValueError, match=message):
+        net.fit(X, CLASSES, **weights)
+
+
+@pytest.mark.parametrize(
+    ("output", "n_y"),
+    [("sigmoid", 3), ("identity", 1), ("identity", 3), ("tanh", 1)],
+)
+@pytest.mark.parametrize("class_weight", ["balanced", {0: 1, 1: 2, 2: 1}])
+def test_examples_without_a_class_have_no_class_weight(output, n_y, class_weight):
+    net = fastdnn.DNN([4, 5, n_y], output_activation=output)
+    with pytest.raises(ValueError, match=f"^class_weight needs .* this one is {output} of {n_y}"):
+        net.fit(np.ones((4, 7)), np.ones((n_y, 7)), class_weight=class_weight)
 
 
 # --- dropout and clipping -------------------------------------------------------------------------

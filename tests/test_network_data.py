@@ -311,6 +311,12 @@ class TestFiles:
         with pytest.raises(FileNotFoundError):
             fastdnn.DNN.load(tmp_path / "nothing.npz")
 
+    @pytest.mark.parametrize("path", [3, None])
+    def test_what_is_no_path_is_refused(self, path):
+        for call in (fastdnn.DNN([3, 4, 1]).save, fastdnn.DNN.load, fastdnn.Checkpoint):
+            with pytest.raises(TypeError, match=f"^path is {path}, expected the path of a file"):
+                call(path)
+
     @pytest.mark.parametrize(
         "change",
         [

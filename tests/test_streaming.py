@@ -97,6 +97,29 @@ def test_a_source_of_other_features_is_refused():
         fastdnn.DNN([N_X, 1]).fit(source, Y)
 
 
+class Shrinking(data.ArraySource):
+    """Loses its last feature after some blocks."""
+
+    blocks = 0
+
+    @property
+    def shape(self):
+        return N_X - (self.blocks > 30), M
+
+    def read(self, start, stop):
+        self.blocks += 1
+        return super().read(start, stop)[:, : self.shape[0]]
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_a_source_that_changes_on_the_way_is_refused():
+    message = r"^X\.read\(.*\) has shape \(\d+, 4\), expected \(\d+, 5\)"
+    with pytest.raises(ValueError, match=message):
+        trained(Shrinking(X))
+    with pytest.raises(ValueError, match=message):
+        trained(X, (Shrinking(X), Y))
+
+
 @pytest.mark.usefixtures("small_blocks")
 def test_a_stopped_training_from_a_source_goes_on_to_the_same_bits(tmp_path):
     whole, history = trained(data.ArraySource(X), shuffle=True, epochs=4)

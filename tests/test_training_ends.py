@@ -177,14 +177,21 @@ class TestHoweverItEnds:
             )  # fmt: skip
         assert net.parameters["b1"].item() == pytest.approx(BEST)
 
-    def test_stopped_by_a_callback(self):
+    @pytest.mark.parametrize("kind", [bool, np.bool_])
+    def test_stopped_by_a_callback(self, kind):
         net, X, Y, held_out = passing_by()
         history = net.fit(
             X, Y, epochs=9, learning_rate=0.2, validation_data=held_out,
-            callbacks=[lambda history: history.epochs < 5],
+            callbacks=[lambda history: kind(history.epochs < 5)],
         )  # fmt: skip
         assert (history.epochs, history.stopped_early) == (5, True)
         assert net.parameters["b1"].item() == pytest.approx(BEST)
+
+    @pytest.mark.parametrize("said", [None, 0, True, np.True_])
+    def test_nothing_else_that_a_callback_says_stops(self, said):
+        net, X, Y, _ = passing_by()
+        history = net.fit(X, Y, epochs=9, learning_rate=0.2, callbacks=[lambda history: said])
+        assert (history.epochs, history.stopped_early) == (9, False)
 
 
 # --- divergence -----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import sys
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -224,6 +225,15 @@ class TestVerbose:
         monkeypatch.setitem(sys.modules, "tqdm", None)
         self.fit(epochs=10, verbose=1, callbacks=[lambda history: None])
         assert len(terminal.getvalue().splitlines()) == 10
+
+    def test_programs_without_a_console(self, monkeypatch, capfd):
+        monkeypatch.setattr(sys, "stderr", None)
+        self.fit(epochs=10, verbose=1)
+        lines: list[str] = []
+        monkeypatch.setattr(sys, "stderr", types.SimpleNamespace(write=lines.append))
+        history = self.fit(epochs=1, verbose=1)
+        assert "".join(lines) == f"epoch 1/1  cost {history.cost[-1]:.6g}\n"
+        assert capfd.readouterr() == ("", "")
 
     @pytest.mark.parametrize("verbose", [True, 2])
     def test_changes_no_result(self, verbose, capfd):

@@ -19,37 +19,48 @@ from .arrays import (
     finite,
     float_array,
     float_dtype,
+    indices,
+    number_array,
     shape,
 )
-from .network import hidden_activations, labels, layer_dims, parameters
+from .network import class_weight, hidden_activations, hidden_sizes, labels, layer_dims, parameters
 from .settings import (
     choice,
     learning_rate,
     n_threads,
+    path,
     probability,
     real_number,
     seed,
     whole_number,
 )
+from .sources import block, source
 
 __all__ = [
     "CHUNK",
     "FLOAT_TYPES",
+    "block",
     "choice",
+    "class_weight",
     "column_array",
     "columns",
     "finite",
     "float_array",
     "float_dtype",
     "hidden_activations",
+    "hidden_sizes",
+    "indices",
     "labels",
     "layer_dims",
     "learning_rate",
     "n_threads",
+    "number_array",
     "parameters",
+    "path",
     "probability",
     "real_number",
     "seed",
     "shape",
+    "source",
     "whole_number",
 ]

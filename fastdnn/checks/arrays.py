@@ -1,4 +1,4 @@
-"""Arrays of real numbers: precision, dimensions, shape, and no NaN or infinity."""
+"""Arrays of real numbers: precision, dimensions, shape, no NaN or infinity; and of indices."""
 
 from __future__ import annotations
 
@@ -97,12 +97,17 @@ def number_array(name: str, value: object) -> NDArray[Any]:
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name} does not form an array of numbers: {error}") from None
-    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+    if not is_real(array.dtype):
         raise TypeError(
             f"{name} has dtype {array.dtype} (a {type(value).__name__}), "
             "expected real numbers: float32, float64 or integers"
         )
     return array
+
+
+def is_real(dtype: np.dtype[Any]) -> bool:
+    """Whether it is any real number type of up to 64 bits."""
+    return dtype.kind in "biuf" and dtype.itemsize <= 8
 
 
 def _own_precision(array: NDArray[Any]) -> np.dtype[Any]:
@@ -200,3 +205,23 @@ def column_array(
     if n is not None:
         shape(name, array, (n, "m"))
     return array
+
+
+def indices(name: str, value: object, m: int) -> NDArray[np.int64]:
+    """m indices of m examples, in any order, as an array of their own that nobody else writes to.
+
+    >>> indices("order", [2, 0, 3], 3)
+    Traceback (most recent call last):
+    ...
+    ValueError: order[2] is 3, expected an index from 0 to 2
+    """
+    array = number_array(name, value)
+    shape(name, array, (m,))
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} has dtype {array.dtype}, expected integers")
+    index = first_bad(array, lambda chunk: (chunk < 0) | (chunk >= m))
+    if index is not None:
+        raise ValueError(
+            f"{element(name, index)} is {array[index]}, expected an index from 0 to {m - 1}"
+        )
+    return np.array(array, np.int64)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from numbers import Integral
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import FloatArray, finite, first_bad, float_array, float_dtype, number_array, shape
-from .settings import choice, whole_number
+from .settings import choice, real_number, whole_number
 from .wording import element, listed, short
 
 PROBABILITY_LOSSES = ("binary_crossentropy", "categorical_crossentropy")
@@ -25,6 +26,17 @@ def layer_dims(value: object, *, name: str = "layer_dims") -> tuple[int, ...]:
     entries = _entries(name, value, "layer sizes (n_x, ..., n_y)")
     if len(entries) < 2:
         raise ValueError(f"{name} is {short(value)}, expected at least two sizes (n_x, ..., n_y)")
+    return tuple(whole_number(element(name, (i,)), entry) for i, entry in enumerate(entries))
+
+
+def hidden_sizes(name: str, value: object) -> tuple[int, ...]:
+    """Units of each hidden layer, of which there may be none; one number for a single one.
+
+    >>> hidden_sizes("hidden_layer_sizes", 100)
+    (100,)
+    """
+    expected = "a whole number of units, or one for each hidden layer"
+    entries = (value,) if isinstance(value, Integral) else _entries(name, value, expected)
     return tuple(whole_number(element(name, (i,)), entry) for i, entry in enumerate(entries))
 
 
@@ -136,6 +148,36 @@ def labels(
             f"{element(name, index)} is {array[index]}, expected targets between 0 and 1 for {loss}"
         )
     return array.reshape(n_y, m)
+
+
+def class_weight(
+    value: object, present: Collection[int], n_classes: int, dtype: np.dtype[Any]
+) -> list[float] | None:
+    """Factors of the classes that are present, as numbers of `dtype`; None for balanced ones.
+
+    Parameters
+    ----------
+    value : "balanced" or mapping of int to float
+        Factors of some of the classes, which are numbered from 0 to n_classes - 1.
+    """
+    if isinstance(value, str):
+        choice("class_weight", value, ("balanced",))
+        return None
+    if not isinstance(value, Mapping):
+        raise TypeError(f"class_weight is {short(value)}, expected 'balanced' or a dict of factors")
+    for label, factor in value.items():
+        if label not in range(n_classes):
+            raise ValueError(
+                f"class_weight has an entry for {short(label)}, expected classes from 0 to "
+                f"{n_classes - 1}"
+            )
+        name = f"class_weight[{label}]"
+        if real_number(name, factor, at_least=0) > float(np.finfo(dtype).max):
+            raise ValueError(f"{name} {factor} does not fit in {dtype}")
+    for label in present:
+        if label not in value:
+            raise ValueError(f"class_weight has no entry for class {label}")
+    return [float(value[label]) for label in present]
 
 
 def _one_hot(name: str, classes: NDArray[Any], n_y: int, dtype: object) -> FloatArray:

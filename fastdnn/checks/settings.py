@@ -1,4 +1,4 @@
-"""Settings that are one name or one number."""
+"""Settings that are one name, one number or one path."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import numbers
 import operator
 from collections.abc import Collection
+from pathlib import Path
 
 from .wording import listed, short
 
@@ -101,3 +102,11 @@ def learning_rate(value: object, *, name: str = "learning_rate") -> float:
 def probability(name: str, value: object) -> float:
     """At least 0 and below 1: a share that is dropped, decays or is held out, never all of it."""
     return real_number(name, value, at_least=0, below=1)
+
+
+def path(name: str, value: object) -> Path:
+    """Where a file is, or is to be: any str or PathLike."""
+    try:
+        return Path(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name} is {short(value)}, expected the path of a file") from None

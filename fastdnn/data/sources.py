@@ -65,9 +65,8 @@ class ArraySource:
     """
 
     def __init__(self, X: NDArray[Any]) -> None:
-        if X.ndim != 2:
-            raise ValueError(f"X has shape {X.shape}, expected (n_x, m)")
-        self._X = X
+        self._X = checks.number_array("X", X)
+        checks.shape("X", self._X, ("n_x", "m"))
 
     def __repr__(self) -> str:
         return f"ArraySource(shape={self.shape}, dtype={self.dtype})"
@@ -176,6 +175,7 @@ class SelectedSource:
     """
 
     def __init__(self, source: Source, indices: NDArray[np.integer[Any]]) -> None:
+        checks.source("source", source)
         self._source, self._indices = source, np.sort(indices)
         if isinstance(source, SelectedSource):
             self._source, self._indices = source._source, source._indices[self._indices]
@@ -204,7 +204,7 @@ class SelectedSource:
         while done < len(wanted):  # a run of the file, of which those wanted are kept
             first = wanted[done]
             until = int(np.searchsorted(wanted, first + at_once))
-            run = self._source.read(int(first), int(wanted[until - 1]) + 1)
+            run = _block(self._source, int(first), int(wanted[until - 1]) + 1)
             out[done:until] = run[wanted[done:until] - first]
             done = until
         return out
@@ -244,6 +244,13 @@ def import_extra(module: str, extra: str) -> Any:
     except ImportError as error:
         name = module.partition(".")[0]
         raise ImportError(f"{name} is missing: pip install 'fastdnn[{extra}]'") from error
+
+
+def _block(source: Source, start: int, stop: int) -> NDArray[Any]:
+    """Examples start ... stop - 1 of a source, which may be anybody's class."""
+    given = source.read(start, stop)
+    shape = stop - start, source.shape[0]
+    return checks.block(f"X.read({start}, {stop})", given, shape, source.dtype)
 
 
 def _check_range(start: int, stop: int, m: int) -> None:
@@ -295,6 +302,7 @@ def whole_blocks(
     source: Source, *, dtype: object = np.float32
 ) -> Generator[NDArray[Any], None, None]:
     """All examples of a source in their order, in blocks of rows as `prefetch` yields them."""
+    checks.source("source", source)
     n_x, m = source.shape
     size = max(1, BLOCK_BYTES // (n_x * checks.float_dtype("dtype", dtype).itemsize))
     with closing(prefetch(source, block_ranges(m, size), dtype=dtype)) as blocks:
@@ -324,9 +332,9 @@ def prefetch(
 
     Raises
     ------
-    ValueError
-        If a block is not finite. This and any error of reading is raised where the block would
-        have been yielded.
+    ValueError, TypeError
+        If a block is not finite, has another shape, or is no array of real numbers. This and any
+        error of reading is raised where the block would have been yielded.
 
     Examples
     --------
@@ -334,9 +342,10 @@ def prefetch(
     >>> [block.sum() for start, stop, block in prefetch(source, [(0, 2), (2, 3)])]
     [np.float32(3.0), np.float32(3.0)]
     """
+    checks.source("source", source)
 
     def load(start: int, stop: int) -> tuple[int, int, NDArray[Any]]:
-        block = to_float(source.read(start, stop), dtype)
+        block = to_float(_block(source, start, stop), dtype)
         checks.finite(f"X[:, {start}:{stop}]", block.T)
         return start, stop, block
 

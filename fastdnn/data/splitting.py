@@ -57,6 +57,8 @@ def train_test_split(
     """
     if not isinstance(X, np.ndarray | Source):
         raise TypeError(f"X is {X!r:.60}, expected an ndarray of shape (n_x, m) or a Source")
+    if not isinstance(X, np.ndarray):
+        checks.source("X", X)
     y = np.asarray(y)
     if len(X.shape) != 2 or y.ndim not in (1, 2) or y.shape[-1] != X.shape[1]:
         raise ValueError(

@@ -112,6 +112,8 @@ class NetworkEstimator(Settings):
         targets = self._targets(y, fresh=fresh, incremental=incremental, classes=classes)
         given = self._given_weights(sample_weight, len(X))
         weights = _product(given, self._class_weights(targets))
+        if weights is not None:
+            _summable("the product of sample_weight and class_weight", weights)
         if fresh or not incremental:
             self._random_state = check_random_state(self.random_state)
             self._shuffle = Shuffle(self._random_state)
@@ -127,6 +129,8 @@ class NetworkEstimator(Settings):
         elif self.early_stopping:
             train, held = self._split(targets)
             held_weights = None if given is None else given[held]
+            if held_weights is not None and not held_weights.any():
+                raise ValueError("every held-out example has weight 0, expected a positive weight")
             validation = self._validation(X[held], targets[held], held_weights)
             X, targets = X[train], targets[train]
             weights = None if weights is None else weights[train]
@@ -149,6 +153,11 @@ class NetworkEstimator(Settings):
             if mean == 0.0:
                 raise ValueError("every training example has weight 0, expected a positive weight")
             weights, l2 = weights / mean, l2 / mean
+            if l2 > float(np.finfo(self.network_.dtype).max):
+                raise ValueError(
+                    f"the weights of the training examples have a mean of {mean:g}, over which "
+                    f"alpha {self.alpha:g} does not fit in {self.network_.dtype}"
+                )
         decoupled = self.solver == "adamw"
         rate = self._rate(len(X))
         watch = Watch(self, rate, validation)
@@ -226,7 +235,7 @@ class NetworkEstimator(Settings):
             raise ValueError("Negative values in data passed to `sample_weight`")
         if not weights.any():
             raise ValueError("Sample weights must contain at least one non-zero number.")
-        return weights
+        return _summable("sample_weight", weights)
 
     def _build(self, X: NDArray[Any], targets: NDArray[Any]) -> None:
         """A new network, with parameters drawn as `MLPClassifier` draws them."""
@@ -261,10 +270,13 @@ class NetworkEstimator(Settings):
 
     def _split(self, targets: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Training and held-out rows, split as `MLPClassifier` splits them."""
+        share = checks.real_number(
+            "validation_fraction", self.validation_fraction, above=0, below=1
+        )
         binary = self.network_.loss == "binary_crossentropy" and targets.ndim == 1
         train, held = train_test_split(
             np.arange(len(targets)),
-            test_size=self.validation_fraction,
+            test_size=share,
             random_state=self._random_state,
             stratify=targets if binary else None,
         )
@@ -335,5 +347,15 @@ def _product(a: NDArray[Any] | None, b: NDArray[Any] | None) -> NDArray[Any] | N
     """Elementwise product, where None stands for ones."""
     if a is None or b is None:
         return b if a is None else a
-    product: NDArray[Any] = a * b
+    with np.errstate(over="ignore"):  # `_summable` reports it
+        product: NDArray[Any] = a * b
     return product
+
+
+def _summable(name: str, weights: NDArray[Any]) -> NDArray[Any]:
+    """Hand back weights whose mean can be taken."""
+    with np.errstate(over="ignore"):
+        total = weights.sum()
+    if not np.isfinite(total):
+        raise ValueError(f"{name} adds up to {total}, expected weights with a finite sum")
+    return weights

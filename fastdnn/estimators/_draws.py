@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdnn.batches import Shuffler
+from fastdnn.batches import Trusted
 
 
 def draw_parameters(
@@ -31,7 +31,7 @@ def draw_parameters(
         b[:, 0] = random_state.uniform(-bound, bound, n_out)
 
 
-class Shuffle(Shuffler):
+class Shuffle(Trusted):
     """The order of the examples in every epoch: each is a shuffle of the one before."""
 
     def __init__(self, random_state: np.random.RandomState) -> None:

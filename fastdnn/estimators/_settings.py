@@ -86,7 +86,7 @@ class Settings(BaseEstimator):  # type: ignore[misc]
     dtype: str = "auto"
 
     def _check_settings(self) -> None:
-        if self.solver == "lbfgs":
+        if _is(self.solver, "lbfgs"):
             raise ValueError(
                 "solver is 'lbfgs', which fastdnn does not have: its solvers are stochastic, "
                 f"one of {', '.join(OPTIMIZERS)}"
@@ -96,20 +96,17 @@ class Settings(BaseEstimator):  # type: ignore[misc]
         for name, bounds in RANGES.items():
             checks.real_number(name, getattr(self, name), **bounds)
         checks.whole_number("max_iter", self.max_iter)
-        if self.n_iter_no_change != np.inf:
-            checks.whole_number("n_iter_no_change", self.n_iter_no_change)
-        if self.batch_size != "auto":
+        patience: object = self.n_iter_no_change
+        if not (isinstance(patience, numbers.Real) and patience == np.inf):
+            checks.whole_number("n_iter_no_change", patience)
+        if not _is(self.batch_size, "auto"):
             checks.whole_number("batch_size", self.batch_size)
-        if self.dtype != "auto":
+        if not _is(self.dtype, "auto"):
             checks.float_dtype("dtype", self.dtype)
 
     def _hidden(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
         """Sizes and activations of the hidden layers."""
-        sizes = self.hidden_layer_sizes
-        listed = [sizes] if isinstance(sizes, numbers.Integral) else list(sizes)  # type: ignore[arg-type]
-        widths = tuple(
-            checks.whole_number(f"hidden_layer_sizes[{i}]", size) for i, size in enumerate(listed)
-        )
+        widths = checks.hidden_sizes("hidden_layer_sizes", self.hidden_layer_sizes)
         names = checks.hidden_activations(
             self.activation, len(widths), HIDDEN_ACTIVATIONS, name="activation"
         )
@@ -154,3 +151,8 @@ class Settings(BaseEstimator):  # type: ignore[misc]
             settings |= {"beta1": self.beta_1, "beta2": self.beta_2}
         kind = AdamEpsilonHat if name == "adam" else OPTIMIZERS[name]
         return kind(**settings)
+
+
+def _is(value: object, word: str) -> bool:
+    """Whether a setting is this word; an array, which compares element by element, is not."""
+    return isinstance(value, str) and value == word

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ from sklearn.utils import compute_class_weight, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d
 
+from fastdnn import checks
 from fastdnn.scoring import decide
 
 from ._base import NetworkEstimator
@@ -233,6 +235,7 @@ class DNNClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc]
     def _class_weights(self, targets: NDArray[Any]) -> NDArray[Any] | None:
         if self.class_weight is None:
             return None
+        _check_class_weight(self.class_weight)
         if self._multilabel:
             weights: NDArray[Any] = compute_sample_weight(self.class_weight, targets)
             return weights
@@ -246,3 +249,13 @@ class DNNClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc]
     ) -> float:
         right = decide(AL, self.network_.output_activation) == targets.T
         return float(np.average(right.all(axis=0) if right.ndim == 2 else right, weights=weights))
+
+
+def _check_class_weight(given: Any, name: str = "class_weight") -> None:
+    """Raise unless every factor is a finite number >= 0; scikit-learn looks at all the rest."""
+    if isinstance(given, Mapping):
+        for label, factor in given.items():
+            checks.real_number(f"{name}[{label!r}]", factor, at_least=0)
+    elif isinstance(given, list | tuple):
+        for i, factors in enumerate(given):
+            _check_class_weight(factors, f"{name}[{i}]")
