@@ -36,7 +36,7 @@ NEAR_BYTES = 128 * 1024
 
 # A team's round takes more than one run of k where that is less work than this, because all wait
 # for the last member when it ends.
-ROUND_MULTIPLY_ADDS = 1 << 25
+ROUND_MULTIPLY_ADDS = 1 << 28
 
 # The members of a team claim pieces: so many of a product, if that makes them no smaller than
 # LEAST_PER_PIECE and no larger than MOST_PER_PIECE multiply-adds, times the bytes of a number: the
