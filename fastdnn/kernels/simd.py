@@ -28,6 +28,7 @@ from .emit import (
     element_bytes,
     emit_fma,
     emit_load,
+    emit_prefetch,
     emit_store,
     lanes_below,
     masked_function,
@@ -109,6 +110,17 @@ def at(typing: Any, p: types.CPointer, count: types.Integer) -> Any:
         return builder.gep(args[0], [args[1]])
 
     return p(p, types.int64), codegen
+
+
+@primitive(lambda p: None)
+def prefetch(typing: Any, p: types.CPointer) -> Any:
+    """Ask for the cache line at ``p``, which may be any address."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        emit_prefetch(builder, args[0])
+        return context.get_dummy_value()
+
+    return types.void(p), codegen
 
 
 @primitive(lambda p: lane_count(p.array.dtype))
