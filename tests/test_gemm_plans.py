@@ -83,7 +83,8 @@ def test_a_team_has_more_pieces_than_members(dtype):
     for m, n, k in ((512, 512, 512), (2048, 2048, 2048), (6, 100 * width, 300), (4000, 20, 300)):
         how, alone = (planned(m, n, k, dtype, alone=alone) for alone in (False, True))
         tiles, panels = -(-m // how.height), -(-n // width)
-        assert -(-m // how.block) * -(-panels // how.group) >= min(16, tiles * panels)
+        enough = m * n * k * itemsize // products.LEAST_PER_PIECE
+        assert -(-m // how.block) * -(-panels // how.group) >= min(16, tiles * panels, enough)
         work = how.block * how.group * width * how.depth * itemsize
         assert work <= max(products.MOST_PER_PIECE, how.height * width * how.depth * itemsize)
         assert alone.group == alone.held and alone.block >= how.block
