@@ -124,6 +124,22 @@ def test_hdf5_sources_refuse_what_they_cannot_read(tmp_path):
         source.read(0, 1)
 
 
+def test_hdf5_sources_refuse_what_is_no_array(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    path = write_hdf5(tmp_path / "a.h5", x=ROWS)
+    with h5py.File(path, "a") as file:
+        file.create_group("group")
+        file["empty"] = h5py.Empty("f8")
+        file["broken"] = h5py.SoftLink("/nowhere")
+    for key, message in [
+        ("group", r"a\.h5: 'group' is <HDF5 group .*, expected an array"),
+        ("empty", r"a\.h5: 'empty' is <HDF5 dataset .*, expected an array"),
+        ("broken", r"a\.h5: 'broken' is None, expected an array"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            data.Hdf5Source(path, key)
+
+
 class Recorder:
     """A source that says when it is read and can fail or wait."""
 

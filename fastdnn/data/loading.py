@@ -23,6 +23,7 @@ from .sources import (
     import_extra,
     natural_dtype,
     open_hdf5,
+    stored_array,
     to_float,
 )
 from .tables import is_number, read_table, typed
@@ -292,7 +293,7 @@ def _load_npz(
         if isinstance(file, np.ndarray):
             raise ValueError("it is one array, not an archive of arrays")
         x_key, y_key = _keys(file, features, target, labelled)
-        X, y = _member(file, x_key), None if y_key is None else _member(file, y_key)
+        X, y = stored_array(file, x_key), None if y_key is None else stored_array(file, y_key)
         names = _class_names(file)
     found, y = _orient(path, X.shape, y, layout)
     return _array_source(path, X, found), y, names
@@ -303,8 +304,8 @@ def _load_hdf5(
 ) -> tuple[Source, NDArray[Any] | None, tuple[str, ...] | None]:
     with open_hdf5(path) as file, _readable(path):
         x_key, y_key = _keys(file, features, target, labelled)
-        y = None if y_key is None else np.asarray(_member(file, y_key)[()])
-        shape, names = _member(file, x_key).shape, _class_names(file)
+        y = None if y_key is None else np.asarray(stored_array(file, y_key)[()])
+        shape, names = stored_array(file, x_key).shape, _class_names(file)
     found, y = _orient(path, shape, y, layout)
     return Hdf5Source(path, x_key, layout=found), y, names
 
@@ -323,18 +324,10 @@ def _keys(file: Any, features: str | None, target: Any, labelled: bool) -> tuple
     raise ValueError(f"it holds {', '.join(file) or 'nothing'}; expected arrays {wanted}")
 
 
-def _member(file: Any, key: str) -> Any:
-    """An array of an archive, or a dataset of an HDF5 file, where groups have names, too."""
-    found = file.get(key)
-    if getattr(found, "shape", None) is None:
-        raise ValueError(f"{key!r} is {found!r:.80}, expected an array")
-    return found
-
-
 def _class_names(file: Any) -> tuple[str, ...] | None:
     for key in CLASS_NAME_KEYS:
         if key in file:
-            names = _decoded(key, np.asarray(_member(file, key)[()]))
+            names = _decoded(key, np.asarray(stored_array(file, key)[()]))
             return tuple(str(name) for name in names.reshape(-1))
     return None
 

@@ -117,7 +117,7 @@ class Hdf5Source:
         self.key = key
         self.layout = checks.choice("layout", layout, ("rows", "columns"))
         with open_hdf5(self.path) as file:
-            dataset = hdf5_dataset(file, self.key)
+            dataset = _hdf5_dataset(file, self.key)
             self._stored = (dataset.shape, dataset.dtype)
         shape, dtype = self._stored
         if len(shape) < 2 or (self.layout == "columns" and len(shape) > 2):
@@ -150,7 +150,7 @@ class Hdf5Source:
         n_x, m = self.shape
         _check_range(start, stop, m)
         with open_hdf5(self.path) as file:
-            dataset = hdf5_dataset(file, self.key)
+            dataset = _hdf5_dataset(file, self.key)
             if (dataset.shape, dataset.dtype) != self._stored:
                 raise ValueError(f"{self._what} has changed since it was opened")
             block: NDArray[Any]
@@ -227,14 +227,24 @@ def open_hdf5(path: Path) -> Iterator[Any]:
         yield file
 
 
-def hdf5_dataset(file: Any, key: str) -> Any:
-    """A dataset of an open HDF5 file."""
-    dataset = file.get(key)
-    if not hasattr(dataset, "shape"):
+def stored_array(file: Any, key: str) -> Any:
+    """An array of an archive, or a dataset of an HDF5 file, where groups have names, too."""
+    found = file.get(key)
+    if getattr(found, "shape", None) is None:
+        raise ValueError(f"{key!r} is {found!r:.80}, expected an array")
+    return found
+
+
+def _hdf5_dataset(file: Any, key: str) -> Any:
+    """A dataset of an open HDF5 file, which the errors name."""
+    if key not in file:
         raise ValueError(
             f"{file.filename} has no dataset {key!r}, it has {', '.join(file) or 'nothing'}"
         )
-    return dataset
+    try:
+        return stored_array(file, key)
+    except ValueError as error:
+        raise ValueError(f"{file.filename}: {error}") from None
 
 
 def import_extra(module: str, extra: str) -> Any:
