@@ -103,7 +103,7 @@ class Saver:
             return False
         try:
             there, here = dict(header["identity"]), self.checkpoint.identity
-            other = [name for name, value in here.items() if there.get(name) != value]
+            other = [name for name in {**here, **there} if here.get(name) != there.get(name)]
             if other:
                 raise ValueError(
                     "it belongs to another network or other arguments of fit "

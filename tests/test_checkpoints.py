@@ -212,6 +212,16 @@ def test_a_checkpoint_that_does_not_fit_is_one_clear_error(tmp_path, change):
     assert_same_bits(net.parameters, before)
 
 
+def test_a_checkpoint_with_an_argument_that_fit_does_not_have_is_refused(tmp_path):
+    path = tmp_path / "run.npz"
+    network().fit(X, Y, epochs=2, checkpoint=path)
+    header, arrays = storage.load_arrays(path, kind="checkpoint")
+    header["identity"]["precision"] = "high"
+    storage.save_arrays(path, header, arrays, kind="checkpoint")
+    with pytest.raises(storage.FileFormatError, match=r"other arguments of fit \(precision\)"):
+        network().fit(X, Y, epochs=4, checkpoint=path)
+
+
 def test_a_model_file_is_no_checkpoint(tmp_path):
     network().save(tmp_path / "net.npz")
     with pytest.raises(storage.FileFormatError, match=r"net\.npz"):
