@@ -15,8 +15,9 @@ from .memory import Array, aligned_zeros
 # Working memory that a thread keeps from one call to the next: fresh pages cost time.
 KEPT_BYTES = 64 * 1024 * 1024
 
-# How often the members of a team wait for one another in a single call, at most; and the work that
-# one thread does in the time that a team costs in all, 29 microseconds.
+# How often the members of a team are taken to wait for one another in a single call, which is more
+# than in a small one; and the work that one thread does in the time that a team costs in all, 29
+# microseconds.
 CALL_WAITS = 6
 _ALONE = dispatch.MULTIPLY_ADDS_PER_MICROSECOND * (
     dispatch.REGION_MICROSECONDS + CALL_WAITS * dispatch.WAIT_MICROSECONDS

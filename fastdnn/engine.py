@@ -285,8 +285,8 @@ class Engine:
 
         In its `steps` the first layer computes Z from X, and dW1 = dZ units^T / m.
         """
-        self._measure(X, Y, weights=weights, n_threads=n_threads, holder=holder)
         limit = dispatch.threads(n_threads)
+        self._measure(X, Y, weights=weights, n_threads=limit, holder=holder)
         space = self._step_workspace(X.columns, limit, weighted=weights is not None)
         space.plan.set_units(space.work, units)
 

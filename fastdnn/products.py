@@ -74,6 +74,10 @@ class Plan(NamedTuple):
     own_size: int  # and of each member's own buffer
 
 
+# Without tiles nothing is packed, and there are no pieces to claim.
+_NO_TILES = Plan(1, False, False, False, False, 1, 1, 1, 1, 0, 0, 0)
+
+
 @lru_cache(maxsize=1024)
 def plan(
     m: int, n: int, k: int, lines_left: bool, lines_right: bool, rows_right: bool,
@@ -84,10 +88,10 @@ def plan(
     A member `alone` has nobody to share with or to wait for.
     """
     if (n <= gemm.FEW and lines_left) or (m <= gemm.FEW and lines_right):
-        return Plan(1, False, False, True, False, 1, 1, 1, 1, 0, 0, 0)
+        return _NO_TILES._replace(dots=True)
     if m <= gemm.FEW and rows_right:
         own_size = aligned(m * gemm.sum_columns(dtype), dtype)
-        return Plan(1, False, False, False, True, 1, 1, 1, 1, 0, 0, own_size)
+        return _NO_TILES._replace(sums=True, own_size=own_size)
     width, itemsize = gemm.panel_width(dtype), dtype.itemsize
     tiles, panels = -(-m // TILE_ROWS), -(-n // width)
     height = -(-m // tiles)

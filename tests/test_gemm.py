@@ -130,7 +130,7 @@ def test_agrees_with_numpy(dtype):
     for m, k, n in shapes(dtype):
         left, right = drawn(m, k, n, dtype)
         out = product(left, right)
-        assert out.dtype == dtype and out.flags.c_contiguous and out.flags.writeable
+        assert out.dtype == dtype and out.flags.c_contiguous and out.flags.owndata
         expected = exact(left, right)
         scale = np.linalg.norm(np.abs(left).astype(float) @ np.abs(right)) / k**0.5
         # sums that cancel are as exact as their terms allow

@@ -1,4 +1,4 @@
-"""How products are computed: what is packed, and what a member does at a time."""
+"""How products are computed: what is packed, what a member does at a time, where results lie."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import itertools
 
 import numpy as np
 import pytest
-from kernel_cases import each_dtype
+from kernel_cases import assert_close, each_dtype
 
 from fastdnn import products
 from fastdnn.kernels import gemm
 from fastdnn.kernels.microkernels import TILE_ROWS
-from fastdnn.products import plan
+from fastdnn.products import activated_product, plan, product
 
 pytestmark = pytest.mark.kernels
 
@@ -84,7 +84,7 @@ def test_a_team_has_more_pieces_than_members(dtype):
         how, alone = (planned(m, n, k, dtype, alone=alone) for alone in (False, True))
         tiles, panels = -(-m // how.height), -(-n // width)
         enough = m * n * k * itemsize // products.LEAST_PER_PIECE
-        assert -(-m // how.block) * -(-panels // how.group) >= min(16, tiles * panels, enough)
+        assert -(-m // how.block) * -(-panels // how.group) >= min(32, tiles * panels, enough)
         work = how.block * how.group * width * how.depth * itemsize
         assert work <= max(products.MOST_PER_PIECE, how.height * width * how.depth * itemsize)
         assert alone.group == alone.held and alone.block >= how.block
@@ -117,3 +117,22 @@ def test_rounds(dtype):
         assert planned(500, panels * width, k, dtype, alone=True).held == min(panels, most)
         near = planned(10, panels * width, k, dtype, alone=True)
         assert near.held == min(panels, products.NEAR_BYTES // run_bytes)
+
+
+@pytest.mark.needs_jit
+@each_dtype
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_large_results_start_on_a_cache_line(more, dtype):
+    rows = 128
+    n = products.ALIGNED_BYTES // np.dtype(dtype).itemsize // rows + more
+    stream = np.random.RandomState(0)
+    left, right = stream.randn(rows, 2).astype(dtype), stream.randn(2, n).astype(dtype)
+    exact = left.astype(np.float64) @ right
+    for out in (
+        product(left, right),
+        *activated_product(left, right, np.zeros((rows, 1), dtype), 0),
+    ):
+        assert_close(out, exact)
+        assert out.flags.c_contiguous and out.flags.writeable and out.shape == (rows, n)
+        assert out.flags.owndata == (more < 0)
+        assert more < 0 or out.ctypes.data % 64 == 0
