@@ -110,6 +110,7 @@ class Examples(Protocol):
 
     columns: int
     streamed: bool
+    weights: NDArray[Any] | None
 
     def epoch(self, shuffler: Shuffler | None) -> Iterator[Block]:
         """The blocks of one epoch, shuffled if there is a shuffler."""
