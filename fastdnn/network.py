@@ -101,7 +101,7 @@ class DNN:
         check_pair(self.output_activation, self.loss)
         self.dtype = checks.float_dtype("dtype", dtype)
         self.init, self.n_threads = init, checks.n_threads(n_threads)
-        self.seed = checks.seed(checks.whole_number("seed", seed, at_least=0)) or 0
+        self.seed = checks.seed(seed)
         names = (*self.hidden_activations, self.output_activation)
         codes = tuple(ACTIVATIONS[name].code for name in names)
         self._engine = Engine(self.layer_dims, codes, LOSSES[self.loss], self.dtype)

@@ -135,6 +135,7 @@ MISUSES = {
     "unknown command": ("fly", "invalid choice: 'fly'"),
     "no data": ("train", "required: data"),
     "epochs": ("train a.csv --epochs 0", "epochs is 0, expected a whole number >= 1"),
+    "seed": ("train a.csv --seed 4294967296", "expected a whole number below 2**32"),
     "layers": ("train a.csv --layers 4,x", "argument --layers: 'x' is not a number"),
     "batch": ("profile --batch 0", "--batch is 0, expected a whole number >= 1"),
     "share": ("train a.csv --test 1", "test is 1, expected"),

@@ -176,7 +176,7 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--seed",
-        type=types.whole("seed", at_least=0),
+        type=types.seed,
         default=0,
         metavar="N",
         help="of the split, the first parameters and the order (default: %(default)s)",
