@@ -216,8 +216,8 @@ class DNN:
         sample_weight : array of shape (m,), optional
             Non-negative factor of each example in cost and gradients, which stay divided by m.
         class_weight : "balanced" or dict, optional
-            Factor for each class of labels; balanced is m / (classes * examples of the class). For
-            a softmax output, or a single sigmoid.
+            Factor for each class of labels, 1 for those that a dict does not name; balanced is
+            m / (classes * examples of the class). For a softmax output, or a single sigmoid.
         shuffle : bool
             A new order of the examples every epoch (mini-batches only). The estimators pass a
             `fastdnn.batches.Shuffler`, which draws as scikit-learn does.

@@ -82,8 +82,7 @@ def example_weights(
     Raises
     ------
     ValueError, TypeError
-        If a weight is negative or not finite, a class is missing or unknown, or an example has no
-        class.
+        If a weight is negative or not finite, a class is unknown, or an example has no class.
     """
     m = Y.shape[1]
     weights: NDArray[Any] | None = None
