@@ -6,12 +6,12 @@ What is done with it and examples is in `fastdnn.network`.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from . import checks, storage
 from .engine import Engine
@@ -20,6 +20,7 @@ from .initialisation import initialise
 from .kernels.activations import ACTIVATIONS
 from .kernels.losses import LOSSES
 from .optimizers import OptimizerState
+from .parameters import Parameters
 from .scoring import DEFAULT_LOSS, check_pair
 
 # More weights than any memory holds: an error instead of NumPy's, which does not name the argument.
@@ -66,13 +67,22 @@ class Architecture:
         names = (*self.hidden_activations, self.output_activation)
         codes = tuple(ACTIVATIONS[name].code for name in names)
         self._engine = Engine(self.layer_dims, codes, LOSSES[self.loss], self.dtype)
-        self.parameters: dict[str, NDArray[Any]] = self._engine.views()
+        self._parameters = Parameters(self._engine.views())
         for name, value in initialise(self.layer_dims, init, self.seed).items():
-            self.parameters[name][...] = value
+            self._parameters[name][...] = value
         self._rng = np.random.default_rng(self.seed)
         self._state = OptimizerState(self._engine.new_state(0))
         self.history: History | None = None
         self.extra: dict[str, Any] = {}
+
+    @property
+    def parameters(self) -> Parameters:
+        """W1 (n_1, n_x), b1 (n_1, 1), ...: views into the network; see `fastdnn.DNN`."""
+        return self._parameters
+
+    @parameters.setter
+    def parameters(self, value: Mapping[str, ArrayLike]) -> None:
+        self._parameters.replace(value)
 
     # --- description ------------------------------------------------------------------------
 
@@ -141,8 +151,7 @@ class Architecture:
             net = cls(**config)
         except (TypeError, ValueError) as error:
             raise storage.FileFormatError(path, str(error)) from error
-        for name, value in parameters.items():
-            net.parameters[name][...] = value
+        net.parameters = parameters
         net.extra = extra
         return net
 

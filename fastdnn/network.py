@@ -52,8 +52,9 @@ class DNN(Architecture):
     Attributes
     ----------
     parameters : dict of str to ndarray
-        ``W1 (n_1, n_x)``, ``b1 (n_1, 1)``, ...: views into one buffer. Write into them, not over
-        them: ``net.parameters["W1"][...] = W``.
+        ``W1 (n_1, n_x)``, ``b1 (n_1, 1)``, ...: views into the one buffer that the network
+        computes with. What is assigned, as in ``net.parameters["W1"] = W``, is written there; a
+        name, shape or number that does not fit is an error.
     history : History or None
         Of the last ``fit``.
     extra : dict
