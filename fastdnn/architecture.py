@@ -5,6 +5,7 @@ What is done with it and examples is in `fastdnn.network`.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -154,6 +155,10 @@ class Architecture:
         net.parameters = parameters
         net.extra = extra
         return net
+
+    def __copy__(self: Kind) -> Kind:
+        """A network of its own, as by `copy.deepcopy`: what is trained is not shared."""
+        return copy.deepcopy(self)
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle and copy carry architecture, parameters and optimizer state, not workspaces."""
