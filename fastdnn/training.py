@@ -98,6 +98,7 @@ class Training:
     verbose: int = 0
     history: History = field(default_factory=History)
     best: Best | None = None
+    _steps_before: int = 0  # of earlier calls, which the optimizer's state goes on counting
     _holder: object = field(default_factory=object)
     _seconds_per_step: float = 0.0
     _span: InSpan | None = None
@@ -108,6 +109,7 @@ class Training:
     def run(self) -> History:
         """Train; the parameters are those of the last completed step, or the best ones."""
         started = time.perf_counter()
+        self._steps_before = self.state.step
         progress = None
         try:
             self._prepare()
@@ -372,10 +374,10 @@ class Training:
 
     def _divergence(self, rate: float, cost: float) -> str:
         what = f"the cost became {cost}" if not math.isfinite(cost) else "an update overflowed"
-        step = self.state.step + 1
+        epoch, step = self.history.epochs + 1, self.state.step - self._steps_before + 1
         return (
-            f"training diverged: {what} in epoch {self.history.epochs}, step {step}, "
-            f"at learning_rate {rate:g}; the last finite parameters are kept. "
+            f"training diverged: {what} in epoch {epoch} of {self.epochs}, step {step} of this "
+            f"fit, at learning_rate {rate:g}; the last finite parameters are kept. "
             "Try a smaller learning rate, or scale the inputs."
         )
 
