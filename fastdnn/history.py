@@ -25,8 +25,9 @@ class History:
     best_epoch : int or None
         Epoch (from 0) whose parameters had the lowest validation cost; they are in place.
     stopped_early, interrupted : bool
-    seconds : float
-        Time of this call of ``fit``, of which ``compile_seconds`` went into compiling kernels.
+    seconds, compile_seconds : float
+        Time of the training, and how much of it went into compiling kernels; those that come from
+        the cache are not compiled.
 
     Examples
     --------

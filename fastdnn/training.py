@@ -20,6 +20,7 @@ from . import checks
 from .batches import Block, Examples, Shuffler
 from .callbacks import Callback, Watcher, epochs_until_due, is_false
 from .checkpoints import Checkpoint, Saver
+from .compiling import CompileClock
 from .engine import Engine
 from .history import History
 from .kernels.updates import SGD
@@ -111,36 +112,37 @@ class Training:
         started = time.perf_counter()
         self._steps_before = self.state.step
         progress = None
-        try:
-            self._prepare()
-            self.history.compile_seconds = time.perf_counter() - started
-            if self.validation is not None:
-                self.best = Best(self.engine)
-            saver = Saver(self.checkpoint) if self.checkpoint is not None else None
-            if saver is not None:
-                saver.restore(self)
-            progress = Progress(self.epochs, self.history) if self.verbose else None
-            while self.history.epochs < self.epochs and not self.history.stopped_early:
-                self._epochs()
-                self._after_epoch()
-                if saver is not None and saver.due(self.history.epochs):
+        with CompileClock() as compiling:
+            try:
+                self._prepare()
+                if self.validation is not None:
+                    self.best = Best(self.engine)
+                saver = Saver(self.checkpoint) if self.checkpoint is not None else None
+                if saver is not None:
+                    saver.restore(self)
+                progress = Progress(self.epochs, self.history) if self.verbose else None
+                while self.history.epochs < self.epochs and not self.history.stopped_early:
+                    self._epochs()
+                    self._after_epoch()
+                    if saver is not None and saver.due(self.history.epochs):
+                        saver.save(self)
+                    if progress is not None:
+                        progress.update()
+                if saver is not None:
                     saver.save(self)
+            except (KeyboardInterrupt, DivergenceError) as end:
+                self.history.interrupted = isinstance(end, KeyboardInterrupt)
+                for callback in self.callbacks:
+                    if isinstance(callback, Watcher):  # it may not have seen the last epochs
+                        callback(self.history)
+                raise
+            finally:
+                if self.best is not None:
+                    self.best.restore()
+                self.history.seconds = time.perf_counter() - started
+                self.history.compile_seconds = compiling.seconds
                 if progress is not None:
-                    progress.update()
-            if saver is not None:
-                saver.save(self)
-        except (KeyboardInterrupt, DivergenceError) as end:
-            self.history.interrupted = isinstance(end, KeyboardInterrupt)
-            for callback in self.callbacks:
-                if isinstance(callback, Watcher):  # it may not have seen the last epochs
-                    callback(self.history)
-            raise
-        finally:
-            if self.best is not None:
-                self.best.restore()
-            self.history.seconds = time.perf_counter() - started
-            if progress is not None:
-                progress.close()
+                    progress.close()
         return self.history
 
     def _prepare(self) -> None:

@@ -17,7 +17,6 @@ from cli_cases import quickly, small_npz, write_csv
 import fastdnn
 from fastdnn import cli, dispatch, plotting
 from fastdnn.cli import job
-from fastdnn.cli.compiling import CompileClock
 from fastdnn.engine import Engine
 from fastdnn.kernels import jit
 from fastdnn.storage import arrayfile
@@ -310,16 +309,3 @@ def test_help(words, capsys):
         cli.main(words)
     assert ended.value.code == 0
     assert "fastdnn" in capsys.readouterr().out
-
-
-def test_the_clock_counts_nested_compilations_once():
-    announced = []
-    with CompileClock(lambda: announced.append(1)) as clock:
-        for _ in range(2):
-            clock.on_start(None)
-            clock.on_start(None)
-            time.sleep(0.02)
-            clock.on_end(None)
-            clock.on_end(None)
-    assert announced == [1]
-    assert 0.04 <= clock.seconds < 0.4
