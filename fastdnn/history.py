@@ -20,7 +20,7 @@ class History:
         for ``adamw``, where it is no part of the cost.
     validation_cost, validation_metric : list of float
         Empty without validation data. All examples count alike. The metric is accuracy, or for
-        ``mse`` the R2 score.
+        ``mse`` the R2 score, averaged over the outputs.
     learning_rate : list of float
     best_epoch : int or None
         Epoch (from 0) whose parameters had the lowest validation cost; they are in place.
