@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -51,14 +52,23 @@ if hasattr(os, "register_at_fork"):
 def default_threads() -> int:
     """Threads a call may use: ``FASTDNN_NUM_THREADS``, or all that Numba has.
 
+    The first call warns of a variable that is no number of threads, and uses all.
     Asked once, as OpenMP and Numba do with theirs: it would cost a call 1 microsecond, and 17 to 56
     after a large product, when nothing of the interpreter is in the caches.
     """
     global _default_threads
     if not _default_threads:
-        wanted, most = os.environ.get("FASTDNN_NUM_THREADS", ""), int(config.NUMBA_NUM_THREADS)
+        wanted = os.environ.get("FASTDNN_NUM_THREADS", "").strip()
+        most = int(config.NUMBA_NUM_THREADS)
         given = wanted.isdecimal() and int(wanted) > 0
         _default_threads = min(int(wanted), most) if given else most
+        if wanted and not given:
+            warnings.warn(
+                f"FASTDNN_NUM_THREADS is {wanted!r}, expected a whole number >= 1: all {most} "
+                "threads are used",
+                RuntimeWarning,
+                stacklevel=2,
+            )
     return _default_threads
 
 

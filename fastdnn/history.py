@@ -20,13 +20,14 @@ class History:
         for ``adamw``, where it is no part of the cost.
     validation_cost, validation_metric : list of float
         Empty without validation data. All examples count alike. The metric is accuracy, or for
-        ``mse`` the R2 score.
+        ``mse`` the R2 score, averaged over the outputs.
     learning_rate : list of float
     best_epoch : int or None
         Epoch (from 0) whose parameters had the lowest validation cost; they are in place.
     stopped_early, interrupted : bool
-    seconds : float
-        Time of this call of ``fit``, of which ``compile_seconds`` went into compiling kernels.
+    seconds, compile_seconds : float
+        Time of the training, and how much of it went into compiling kernels; those that come from
+        the cache are not compiled.
 
     Examples
     --------

@@ -29,7 +29,7 @@ def initialise(layer_dims: Sequence[int], init: str, seed: int) -> dict[str, NDA
     ``normal`` draws the biases too (W1, b1, W2, ...); the other modes leave them zero.
     """
     scaled = _SCALED[checks.choice("init", init, INITS)]
-    stream = np.random.RandomState(seed)
+    stream = np.random.RandomState(checks.seed(seed))
     parameters = {}
     for layer, (n_in, n_out) in enumerate(itertools.pairwise(layer_dims), start=1):
         parameters[f"W{layer}"] = scaled(stream.randn(n_out, n_in), n_in, n_out)

@@ -1,36 +1,30 @@
-"""`DNN`: an architecture, its parameters in one flat buffer, and everything one does with them."""
+"""`DNN`: a network, and all that is done with it and examples: training, prediction, scores."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import checks, dispatch, storage
+from . import checks, dispatch
+from .architecture import Architecture
 from .batches import CheckedSource, Examples, Given, Shuffler, all_examples, drawing_from, outputs
 from .callbacks import Callback, check_callbacks
 from .checkpoints import Checkpoint
 from .data import Source
-from .engine import CLIPPING_STATES, FEW_EXAMPLES, Engine, Matrix
+from .engine import CLIPPING_STATES, FEW_EXAMPLES, Matrix
 from .history import History
-from .initialisation import initialise
-from .kernels.activations import ACTIVATIONS
-from .kernels.losses import LOSSES
-from .optimizers import LearningRate, Optimizer, OptimizerState, resolve
+from .optimizers import LearningRate, Optimizer, resolve
 from .regularisation import Regularisation
-from .scoring import DEFAULT_LOSS, check_pair, cost_and_metric, decide, example_weights
+from .scoring import cost_and_metric, decide, example_weights
 from .training import DivergenceError, Training, Validation, check_validation
 
-# More weights than any memory holds: an error instead of NumPy's, which does not name the argument.
-MOST_PARAMETERS = 2**44
 
-
-class DNN:
+class DNN(Architecture):
     """A fully connected network: linear, activation, linear, activation, ...
 
     Parameters
@@ -58,8 +52,9 @@ class DNN:
     Attributes
     ----------
     parameters : dict of str to ndarray
-        ``W1 (n_1, n_x)``, ``b1 (n_1, 1)``, ...: views into one buffer. Write into them, not over
-        them: ``net.parameters["W1"][...] = W``.
+        ``W1 (n_1, n_x)``, ``b1 (n_1, 1)``, ...: views into the one buffer that the network
+        computes with. What is assigned, as in ``net.parameters["W1"] = W``, is written there; a
+        name, shape or number that does not fit is an error.
     history : History or None
         Of the last ``fit``.
     extra : dict
@@ -72,69 +67,6 @@ class DNN:
     >>> net.parameters["W1"].shape
     (3, 2)
     """
-
-    def __init__(
-        self,
-        layer_dims: Sequence[int],
-        *,
-        hidden_activation: str | Sequence[str] = "relu",
-        output_activation: str = "sigmoid",
-        loss: str | None = None,
-        init: str = "he",
-        dtype: Any = "float32",
-        seed: int = 0,
-        n_threads: int | None = None,
-    ) -> None:
-        self.layer_dims = checks.layer_dims(layer_dims)
-        count = sum(n_in * n_out for n_in, n_out in pairwise(self.layer_dims))
-        if count > MOST_PARAMETERS:
-            raise ValueError(f"layer_dims {self.layer_dims} ask for {count:,} weights")
-        elementwise = [name for name, kind in ACTIVATIONS.items() if kind.elementwise]
-        hidden = len(self.layer_dims) - 2
-        self.hidden_activations = checks.hidden_activations(hidden_activation, hidden, elementwise)
-        self.output_activation = checks.choice("output_activation", output_activation, ACTIVATIONS)
-        self.loss = (
-            DEFAULT_LOSS.get(output_activation, "mse")
-            if loss is None
-            else checks.choice("loss", loss, LOSSES)
-        )
-        check_pair(self.output_activation, self.loss)
-        self.dtype = checks.float_dtype("dtype", dtype)
-        self.init, self.n_threads = init, checks.n_threads(n_threads)
-        self.seed = checks.seed(checks.whole_number("seed", seed, at_least=0)) or 0
-        names = (*self.hidden_activations, self.output_activation)
-        codes = tuple(ACTIVATIONS[name].code for name in names)
-        self._engine = Engine(self.layer_dims, codes, LOSSES[self.loss], self.dtype)
-        self.parameters: dict[str, NDArray[Any]] = self._engine.views()
-        for name, value in initialise(self.layer_dims, init, self.seed).items():
-            self.parameters[name][...] = value
-        self._rng = np.random.default_rng(self.seed)
-        self._state = OptimizerState(self._engine.new_state(0))
-        self.history: History | None = None
-        self.extra: dict[str, Any] = {}
-
-    # --- description ------------------------------------------------------------------------
-
-    def config(self) -> dict[str, Any]:
-        """The constructor's arguments, as JSON can hold them: ``DNN(**net.config())``."""
-        return {
-            "layer_dims": list(self.layer_dims),
-            "hidden_activation": list(self.hidden_activations),
-            "output_activation": self.output_activation,
-            "loss": self.loss,
-            "init": self.init,
-            "dtype": self.dtype.name,
-            "seed": self.seed,
-            "n_threads": self.n_threads,
-        }
-
-    def __repr__(self) -> str:
-        chain = str(self.layer_dims[0])
-        names = (*self.hidden_activations, self.output_activation)
-        for units, name in zip(self.layer_dims[1:], names, strict=True):
-            chain += f" -> {units} {name}"
-        count = sum(value.size for value in self.parameters.values())
-        return f"<DNN {chain}; {self.loss}, {self.dtype.name}, {count:,} parameters>"
 
     # --- data -------------------------------------------------------------------------------
 
@@ -216,8 +148,8 @@ class DNN:
         sample_weight : array of shape (m,), optional
             Non-negative factor of each example in cost and gradients, which stay divided by m.
         class_weight : "balanced" or dict, optional
-            Factor for each class of labels; balanced is m / (classes * examples of the class). For
-            a softmax output, or a single sigmoid.
+            Factor for each class of labels, 1 for those that a dict does not name; balanced is
+            m / (classes * examples of the class). For a softmax output, or a single sigmoid.
         shuffle : bool
             A new order of the examples every epoch (mini-batches only). The estimators pass a
             `fastdnn.batches.Shuffler`, which draws as scikit-learn does.
@@ -401,46 +333,3 @@ class DNN:
         examples = self._examples(X)
         targets = self._targets(Y, examples.columns)
         return self._engine.gradients(examples, targets, n_threads=self.n_threads)[1]
-
-    # --- persistence ------------------------------------------------------------------------
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the network to one file (.npz with a JSON header), whole or not at all."""
-        storage.save_model(checks.path("path", path), self.config(), self.parameters, self.extra)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> DNN:
-        """Read a network that `save` wrote; nothing in the file is executed.
-
-        Raises
-        ------
-        fastdnn.storage.FileFormatError
-            If the file is truncated, foreign, or does not describe a network.
-        """
-        path = checks.path("path", path)
-        config, parameters, extra = storage.load_model(path)
-        try:
-            net = cls(**config)
-        except (TypeError, ValueError) as error:
-            raise storage.FileFormatError(path, str(error)) from error
-        for name, value in parameters.items():
-            net.parameters[name][...] = value
-        net.extra = extra
-        return net
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Pickle and copy carry architecture, parameters and optimizer state, not workspaces."""
-        return {
-            "config": self.config(),
-            "buffer": self._engine.buffer.copy(),
-            "state": self._state.copy(),
-            "rng": self._rng,
-            "history": self.history,
-            "extra": self.extra,
-        }
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state["config"])  # type: ignore[misc]
-        self._engine.buffer[:] = state["buffer"]
-        self._state = state["state"].copy()  # aligned again
-        self._rng, self.history, self.extra = state["rng"], state["history"], state["extra"]

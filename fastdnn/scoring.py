@@ -37,16 +37,12 @@ def decide(AL: NDArray[Any], output_activation: str) -> NDArray[Any]:
     return AL
 
 
-def _sum_of_squares(values: NDArray[Any]) -> float:
-    """Without BLAS, whose threads would go on spinning beside ours."""
-    return float(np.sum(np.square(values)))
-
-
 def cost_of(AL: NDArray[Any], Y: NDArray[Any], loss: str) -> float:
     """Mean cost over examples; logarithms end at the smallest normal number of the dtype."""
     if loss == "mse":
         difference = AL.astype(np.float64) - Y
-        return 0.5 * _sum_of_squares(difference) / float(Y.shape[1])
+        # Without BLAS, whose threads would go on spinning beside ours.
+        return 0.5 * float(np.sum(np.square(difference))) / float(Y.shape[1])
     tiny = np.finfo(AL.dtype).tiny
     total = np.sum(Y * np.log(np.maximum(AL, tiny)), dtype=np.float64)
     if loss == "binary_crossentropy":
@@ -55,19 +51,28 @@ def cost_of(AL: NDArray[Any], Y: NDArray[Any], loss: str) -> float:
 
 
 def cost_and_metric(AL: NDArray[Any], Y: NDArray[Any], loss: str) -> tuple[float, float]:
-    """Cost, and the accuracy of a classifier or the R2 score of a regression."""
+    """Cost, and the accuracy of a classifier or the `r2_score` of a regression."""
     cost = cost_of(AL, Y, loss)
     if loss == "categorical_crossentropy":
         return cost, float(np.mean(AL.argmax(axis=0) == Y.argmax(axis=0)))
     if loss == "binary_crossentropy":
         return cost, float(np.mean((AL > 0.5) == (Y > 0.5)))
-    centred = Y.astype(np.float64) - Y.mean(axis=1, keepdims=True, dtype=np.float64)
-    with np.errstate(over="ignore"):
-        spread = _sum_of_squares(centred)
-    residual = 2 * cost * Y.shape[1]
-    if spread == 0.0:
-        return cost, 1.0 if residual == 0.0 else 0.0
-    return cost, 1.0 - residual / spread
+    return cost, r2_score(AL, Y)
+
+
+def r2_score(AL: NDArray[Any], Y: NDArray[Any], weights: NDArray[Any] | None = None) -> float:
+    """1 - sum w (y - a)^2 / sum w (y - mean y)^2, averaged over outputs, as scikit-learn does.
+
+    An output whose targets are all the same counts 1 where AL gives them exactly, else 0.
+    """
+    exact = Y.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        centred = exact - np.average(exact, axis=1, weights=weights)[:, None]
+        spread = np.average(np.square(centred), axis=1, weights=weights)
+        residual = np.average(np.square(exact - AL), axis=1, weights=weights)
+        unexplained = np.where(residual == 0.0, 0.0, 1.0)
+        np.divide(residual, spread, out=unexplained, where=spread != 0.0)
+    return float(np.mean(1.0 - unexplained))
 
 
 def example_weights(
@@ -82,8 +87,7 @@ def example_weights(
     Raises
     ------
     ValueError, TypeError
-        If a weight is negative or not finite, a class is missing or unknown, or an example has no
-        class.
+        If a weight is negative or not finite, a class is unknown, or an example has no class.
     """
     m = Y.shape[1]
     weights: NDArray[Any] | None = None

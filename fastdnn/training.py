@@ -20,6 +20,7 @@ from . import checks
 from .batches import Block, Examples, Shuffler
 from .callbacks import Callback, Watcher, epochs_until_due, is_false
 from .checkpoints import Checkpoint, Saver
+from .compiling import CompileClock
 from .engine import Engine
 from .history import History
 from .kernels.updates import SGD
@@ -98,6 +99,7 @@ class Training:
     verbose: int = 0
     history: History = field(default_factory=History)
     best: Best | None = None
+    _steps_before: int = 0  # of earlier calls, which the optimizer's state goes on counting
     _holder: object = field(default_factory=object)
     _seconds_per_step: float = 0.0
     _span: InSpan | None = None
@@ -108,37 +110,39 @@ class Training:
     def run(self) -> History:
         """Train; the parameters are those of the last completed step, or the best ones."""
         started = time.perf_counter()
+        self._steps_before = self.state.step
         progress = None
-        try:
-            self._prepare()
-            self.history.compile_seconds = time.perf_counter() - started
-            if self.validation is not None:
-                self.best = Best(self.engine)
-            saver = Saver(self.checkpoint) if self.checkpoint is not None else None
-            if saver is not None:
-                saver.restore(self)
-            progress = Progress(self.epochs, self.history) if self.verbose else None
-            while self.history.epochs < self.epochs and not self.history.stopped_early:
-                self._epochs()
-                self._after_epoch()
-                if saver is not None and saver.due(self.history.epochs):
+        with CompileClock() as compiling:
+            try:
+                self._prepare()
+                if self.validation is not None:
+                    self.best = Best(self.engine)
+                saver = Saver(self.checkpoint) if self.checkpoint is not None else None
+                if saver is not None:
+                    saver.restore(self)
+                progress = Progress(self.epochs, self.history) if self.verbose else None
+                while self.history.epochs < self.epochs and not self.history.stopped_early:
+                    self._epochs()
+                    self._after_epoch()
+                    if saver is not None and saver.due(self.history.epochs):
+                        saver.save(self)
+                    if progress is not None:
+                        progress.update()
+                if saver is not None:
                     saver.save(self)
+            except (KeyboardInterrupt, DivergenceError) as end:
+                self.history.interrupted = isinstance(end, KeyboardInterrupt)
+                for callback in self.callbacks:
+                    if isinstance(callback, Watcher):  # it may not have seen the last epochs
+                        callback(self.history)
+                raise
+            finally:
+                if self.best is not None:
+                    self.best.restore()
+                self.history.seconds = time.perf_counter() - started
+                self.history.compile_seconds = compiling.seconds
                 if progress is not None:
-                    progress.update()
-            if saver is not None:
-                saver.save(self)
-        except (KeyboardInterrupt, DivergenceError) as end:
-            self.history.interrupted = isinstance(end, KeyboardInterrupt)
-            for callback in self.callbacks:
-                if isinstance(callback, Watcher):  # it may not have seen the last epochs
-                    callback(self.history)
-            raise
-        finally:
-            if self.best is not None:
-                self.best.restore()
-            self.history.seconds = time.perf_counter() - started
-            if progress is not None:
-                progress.close()
+                    progress.close()
         return self.history
 
     def _prepare(self) -> None:
@@ -375,10 +379,10 @@ class Training:
 
     def _divergence(self, rate: float, cost: float) -> str:
         what = f"the cost became {cost}" if not math.isfinite(cost) else "an update overflowed"
-        step = self.state.step + 1
+        epoch, step = self.history.epochs + 1, self.state.step - self._steps_before + 1
         return (
-            f"training diverged: {what} in epoch {self.history.epochs}, step {step}, "
-            f"at learning_rate {rate:g}; the last finite parameters are kept. "
+            f"training diverged: {what} in epoch {epoch} of {self.epochs}, step {step} of this "
+            f"fit, at learning_rate {rate:g}; the last finite parameters are kept. "
             "Try a smaller learning rate, or scale the inputs."
         )
 

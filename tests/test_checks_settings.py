@@ -60,11 +60,12 @@ class TestNumbers:
         message = f"epochs is {value!r}, expected a whole number >= 1"
         refuses(error, message, checks.whole_number, "epochs", value)
 
-    def test_n_threads_and_seed_may_be_left_open(self):
+    def test_n_threads_may_be_left_open(self):
         assert checks.n_threads(None) is None
         assert checks.n_threads(np.int64(4)) == 4
-        assert checks.seed(None) is None
-        assert checks.seed(0) == 0
+
+    def test_seed(self):
+        assert checks.seed(np.uint32(0)) == 0
         assert checks.seed(2**32 - 1) == 2**32 - 1
 
     @pytest.mark.parametrize(
@@ -74,6 +75,7 @@ class TestNumbers:
             (checks.n_threads, 1.5, TypeError, "n_threads is 1.5, expected a whole number >= 1"),
             (checks.seed, -1, ValueError, "seed is -1, expected a whole number >= 0"),
             (checks.seed, 2**32, ValueError, "seed is 4294967296, expected a whole number below"),
+            (checks.seed, None, TypeError, "seed is None, expected a whole number >= 0"),
             (checks.seed, "x", TypeError, "seed is 'x', expected a whole number >= 0"),
         ],
     )

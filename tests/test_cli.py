@@ -17,7 +17,6 @@ from cli_cases import quickly, small_npz, write_csv
 import fastdnn
 from fastdnn import cli, dispatch, plotting
 from fastdnn.cli import job
-from fastdnn.cli.compiling import CompileClock
 from fastdnn.engine import Engine
 from fastdnn.kernels import jit
 from fastdnn.storage import arrayfile
@@ -135,6 +134,7 @@ MISUSES = {
     "unknown command": ("fly", "invalid choice: 'fly'"),
     "no data": ("train", "required: data"),
     "epochs": ("train a.csv --epochs 0", "epochs is 0, expected a whole number >= 1"),
+    "seed": ("train a.csv --seed 4294967296", "expected a whole number below 2**32"),
     "layers": ("train a.csv --layers 4,x", "argument --layers: 'x' is not a number"),
     "batch": ("profile --batch 0", "--batch is 0, expected a whole number >= 1"),
     "share": ("train a.csv --test 1", "test is 1, expected"),
@@ -309,16 +309,3 @@ def test_help(words, capsys):
         cli.main(words)
     assert ended.value.code == 0
     assert "fastdnn" in capsys.readouterr().out
-
-
-def test_the_clock_counts_nested_compilations_once():
-    announced = []
-    with CompileClock(lambda: announced.append(1)) as clock:
-        for _ in range(2):
-            clock.on_start(None)
-            clock.on_start(None)
-            time.sleep(0.02)
-            clock.on_end(None)
-            clock.on_end(None)
-    assert announced == [1]
-    assert 0.04 <= clock.seconds < 0.4

@@ -44,6 +44,14 @@ def test_the_number_held_out_is_the_one_asked_for():
     assert len(parts[3]) == round(1797 * 0.2)
 
 
+@pytest.mark.parametrize(
+    ("seed", "error"), [(-1, ValueError), (2**32, ValueError), (1.0, TypeError), (None, TypeError)]
+)
+def test_a_seed_that_is_none_is_refused(seed, error):
+    with pytest.raises(error, match=f"^seed is {seed}, expected a whole number"):
+        data.train_test_split(np.ones((1, 4)), [0, 1, 0, 1], 0.5, seed)
+
+
 def test_the_seed_decides_the_split():
     y = np.arange(100) % 4
     splits = [data.train_test_split(y[None] * 1.0, y, 0.25, seed)[3] for seed in (0, 0, 1)]

@@ -66,6 +66,12 @@ def test_class_weights_are_weights_of_their_examples():
     assert (usual["W1"] != both["W1"]).any()
 
 
+def test_classes_that_are_not_named_weigh_1():
+    named = after_a_step(class_weight={0: 1.0, 1: 2.0, 2: 1.0})
+    assert_same_bits(after_a_step(class_weight={1: 2.0}), named)
+    assert_same_bits(after_a_step(class_weight={}), after_a_step())
+
+
 def test_class_weights_of_two_classes_in_one_row():
     X = np.random.RandomState(1).randn(4, 5)
     y = np.array([1, 0, 1, 1, 0])
@@ -83,7 +89,6 @@ def test_class_weights_of_two_classes_in_one_row():
         ({"sample_weight": np.full(7, np.nan)}, ValueError, r"sample_weight\[0\] is nan"),
         ({"class_weight": "equal"}, ValueError, "class_weight is 'equal'"),
         ({"class_weight": [1, 2, 3]}, TypeError, "expected 'balanced' or a dict"),
-        ({"class_weight": {0: 1, 2: 1}}, ValueError, "class_weight has no entry for class 1"),
         ({"class_weight": {0: 1, 1: -1, 2: 1}}, ValueError, r"class_weight\[1\] is -1"),
         ({"class_weight": dict.fromkeys(range(4), 1)}, ValueError, "entry for 3, expected classes"),
         ({"class_weight": dict.fromkeys("012", 1)}, ValueError, "entry for '0', expected classes"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -155,6 +156,10 @@ BAD = {
         fd.update_parameters, ({"W1": ones(2, 2)}, {"dW1": ones(2, 3)}, 0.1), "dW1 has shape",
     ),
     "sizes": (fd.initialise_parameters, (0, 2, 1), "n_x is 0"),
+    "seed": (partial(fd.initialise_parameters, seed=2**32), (3, 2, 1), "seed is 4294967296"),
+    "seed of many": (
+        partial(fd.initialise_parameters_deep, seed=-1), ([3, 1],), "seed is -1, expected a whole",
+    ),
     "dims": (fd.initialise_parameters_deep, ([3],), "at least two sizes"),
     "accuracy": (
         fd.accuracy, (ones(1, 3), [1, 0], {"W1": ones(1, 1), "b1": ones(1, 1)}), "y has shape",

@@ -256,8 +256,8 @@ class TestAgainstReference:
         if net.output_activation in ("softmax", "sigmoid"):
             assert labels.dtype == np.int64
         if "r2" in report:
-            spread = np.sum((Y - Y.mean(axis=1, keepdims=True)) ** 2, dtype=np.float64)
-            expected_r2 = 1 - np.sum((AL - Y) ** 2) / spread
+            spread = np.sum((Y - Y.mean(axis=1, keepdims=True)) ** 2, axis=1, dtype=np.float64)
+            expected_r2 = np.mean(1 - np.sum((AL - Y) ** 2, axis=1) / spread)
             assert report["r2"] == pytest.approx(expected_r2, rel=1e-5)
         elif net.output_activation == "softmax":
             assert report["accuracy"] == np.mean(labels == Y.argmax(axis=0))
@@ -357,6 +357,17 @@ class TestAgainstReference:
         expected = 1 - np.sum((AL - exact) ** 2) / np.sum((exact - exact.mean()) ** 2)
         assert 0.3 < expected < 0.7
         assert net.evaluate(X, Y)["r2"] == pytest.approx(expected, rel=1e-5)
+
+    @pytest.mark.parametrize(("constant", "score"), [(0.0, 1.0), (5.0, 0.0)])
+    def test_r2_is_the_mean_over_outputs_as_of_scikit_learn(self, constant, score):
+        net = fastdnn.DNN([1, 3], output_activation="identity", dtype="float64")
+        net.parameters["W1"], net.parameters["b1"] = [[1.0], [100.0], [0.0]], np.zeros((3, 1))
+        X = np.array([[-1.0, 0.0, 1.0, 2.0]])
+        Y = np.vstack([[-1.0, 0.0, 1.0, 3.0], 100 * X, np.full((1, 4), constant)])
+        expected = (1 - 1 / 8.75 + 1 + score) / 3
+        assert net.evaluate(X, Y)["r2"] == pytest.approx(expected, rel=1e-12)
+        history = net.fit(X, Y, learning_rate=0.0, validation_data=(X, Y))
+        assert history.validation_metric == pytest.approx([expected], rel=1e-12)
 
     def test_one_half_is_the_lower_class(self):
         net = fastdnn.DNN([1, 1])

@@ -238,6 +238,7 @@ class TestFormsOfY:
 COPIES = {
     "pickle": lambda net: pickle.loads(pickle.dumps(net)),
     "deepcopy": copy.deepcopy,
+    "copy": copy.copy,
 }
 
 
@@ -271,6 +272,16 @@ class TestCopies:
         twin = COPIES[how](net)
         assert_same_bits(twin.parameters, net.parameters)
         assert twin.history is None
+
+    @pytest.mark.parametrize("how", COPIES)
+    def test_share_nothing_that_can_change(self, how):
+        net, _, _ = self.trained("float32")
+        net.extra["classes"] = ["cat"]
+        twin = COPIES[how](net)
+        twin.extra["classes"].append("dog")
+        twin.history.cost.clear()
+        assert net.extra == {"classes": ["cat"]}
+        assert net.history.epochs == 3
 
     def test_pickles_carry_no_workspace(self):
         net = fastdnn.DNN([3, 4, 1])

@@ -255,8 +255,10 @@ def test_objects_resolve_to_themselves_with_what_the_call_adds():
     adam = opt.Adam(beta1=0.5)
     assert opt.resolve(adam, 0.1) == opt.Adam(beta1=0.5, learning_rate=0.1)
     assert adam.learning_rate is None
-    rated = opt.Adam(learning_rate=0.1, schedule="step")
-    assert opt.resolve(rated, 0.1, schedule="step") == rated
+    rated = opt.Adam(learning_rate=0.1, weight_decay=0.2, schedule="step")
+    assert opt.resolve(rated, 0.1, 0.2, "step") == rated
+    for by_default in (opt.AdamW(), opt.SGD()):
+        assert opt.resolve(by_default, weight_decay=0.5).weight_decay == 0.5
     assert opt.resolve(opt.AdamW(), weight_decay=0.0).weight_decay == 0.0
 
 
@@ -268,6 +270,8 @@ def test_objects_resolve_to_themselves_with_what_the_call_adds():
         (opt.Adam, {}, TypeError, "expected one of sgd"),
         (opt.SGD(learning_rate=0.1), {"learning_rate": 0.2}, ValueError, "given twice: 0.1 by SGD"),
         (opt.SGD(schedule="step"), {"schedule": "cosine"}, ValueError, "schedule is given twice"),
+        (opt.Adam(weight_decay=0.1), {"weight_decay": 0.2}, ValueError, "0.1 by Adam and 0.2"),
+        (opt.AdamW(weight_decay=0.1), {"weight_decay": 0.0}, ValueError, "0.1 by AdamW and 0.0"),
         ("sgd", {"learning_rate": -1.0}, ValueError, "learning_rate is -1.0"),
         ("sgd", {"weight_decay": -1.0}, ValueError, "weight_decay is -1.0"),
     ],

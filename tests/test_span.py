@@ -292,7 +292,7 @@ class TestHowItEnds:
         net = network("no hidden layer", "float32")
         before = buffer_of(net)
         X, Y = np.full((120, 7), 8.0, np.float32), np.zeros((3, 7), np.float32)
-        with pytest.raises(DivergenceError, match="an update overflowed in epoch 0, step 1"):
+        with pytest.raises(DivergenceError, match="an update overflowed in epoch 1 of "):
             net.fit(X, Y, epochs=30, learning_rate=3e38)
         assert_same_bits(buffer_of(net), before)
         assert net.history.cost == []

@@ -162,12 +162,20 @@ class TestTeamSize:
         assert dispatch.best_team(1e10) == 4
 
     def test_limit_in_any_environment(self, monkeypatch):
-        for value, limit in (("2", 2), ("99", 4), ("0", 4), ("", 4), ("-1", 4), (" 2", 4)):
+        for value, limit in (("2", 2), ("99", 4), ("", 4), (" ", 4), (" 2", 2)):
             monkeypatch.setenv("FASTDNN_NUM_THREADS", value)
             monkeypatch.setattr(dispatch, "_default_threads", 0)
             assert dispatch.default_threads() == limit
             monkeypatch.setenv("FASTDNN_NUM_THREADS", "1")  # it was asked
             assert dispatch.default_threads() == limit
+
+    @pytest.mark.parametrize("value", ["four", "0", "-1", "2.0"])
+    def test_what_is_no_number_of_threads_is_warned_of_once(self, value, monkeypatch):
+        monkeypatch.setenv("FASTDNN_NUM_THREADS", value)
+        message = f"^FASTDNN_NUM_THREADS is '{value}', expected a whole number >= 1: all 4 threads"
+        with pytest.warns(RuntimeWarning, match=message):
+            assert dispatch.default_threads() == 4
+        assert dispatch.default_threads() == 4  # a warning would be an error
 
     def test_layer_is_asked_until_a_team_is_safe_and_not_again(self, monkeypatch):
         monkeypatch.setattr(dispatch, "_most_members", 0)

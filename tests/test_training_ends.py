@@ -216,7 +216,9 @@ class TestDivergence:
         net = regression(slope=1.0)
         before = buffer_of(net)
         message = self.diverge(net, [[1e30, 1e30]], [[0.0, 0.0]], epochs=5, learning_rate=0.5)
-        assert message.startswith("training diverged: the cost became inf in epoch 0, step 1, ")
+        assert message.startswith(
+            "training diverged: the cost became inf in epoch 1 of 5, step 1 of this fit, "
+        )
         assert "at learning_rate 0.5;" in message
         assert_same_bits(buffer_of(net), before)
         assert net.history.epochs == 0
@@ -227,14 +229,18 @@ class TestDivergence:
         net.parameters["W2"][...] = [[1.0, -1.0]]
         before = buffer_of(net)
         message = self.diverge(net, [[100.0]], [1], epochs=5, learning_rate=0.25)
-        assert message.startswith("training diverged: the cost became nan in epoch 0, step 1, ")
+        assert message.startswith(
+            "training diverged: the cost became nan in epoch 1 of 5, step 1 of this fit, "
+        )
         assert "at learning_rate 0.25;" in message
         assert_same_bits(buffer_of(net), before)
 
     def test_update_that_overflows(self):
         net = regression()
         message = self.diverge(net, [[4.0]], [[4.0]], epochs=5, learning_rate=1e38)
-        assert message.startswith("training diverged: an update overflowed in epoch 0, step 1, ")
+        assert message.startswith(
+            "training diverged: an update overflowed in epoch 1 of 5, step 1 of this fit, "
+        )
         assert "at learning_rate 1e+38;" in message
 
     @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -244,7 +250,9 @@ class TestDivergence:
         message = self.diverge(
             net, [[0.0]], [[0.0]], optimizer=name, learning_rate=rate, weight_decay=decay
         )
-        assert message.startswith("training diverged: an update overflowed in epoch 0, step 1, ")
+        assert message.startswith(
+            "training diverged: an update overflowed in epoch 1 of 1, step 1 "
+        )
         assert net.parameters["W1"].item() == 100.0
 
     @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -263,12 +271,20 @@ class TestDivergence:
         costs = net.history.cost
         assert costs[:4] == [2.0, 32.0, 512.0, 8192.0]
         assert 25 < len(costs) < 40
-        assert f"epoch {len(costs)}, step {len(costs) + 1}, at learning_rate 5;" in message
+        step = len(costs) + 1
+        assert f"in epoch {step} of 500, step {step} of this fit, at learning_rate 5;" in message
         error = net.parameters["b1"].item() - 2.0
         assert error == pytest.approx(-2.0 * (-4.0) ** len(costs))
         with np.errstate(over="ignore"):
             assert np.isinf(np.float32(0.5) * np.float32(error) * np.float32(error))
         assert not net.history.stopped_early
+
+    def test_counts_the_steps_of_this_fit(self):
+        net = regression("float32")
+        net.fit([[0.0] * 6], [[2.0] * 6], epochs=4, batch_size=3, learning_rate=0.0)
+        randomise(net)
+        message = self.diverge(net, [[4.0]], [[4.0]], epochs=5, learning_rate=1e38)
+        assert "in epoch 1 of 5, step 1 of this fit, " in message
 
     @pytest.mark.parametrize("shuffle", [True, False])
     @pytest.mark.parametrize("callbacks", [(), (lambda history: None,)])
@@ -280,7 +296,8 @@ class TestDivergence:
         )  # fmt: skip
         steps = round(math.log(abs(net.parameters["b1"].item() - 2.0) / 2.0, 4))
         assert 25 < steps < 40
-        assert f"epoch {steps // 3}, step {steps + 1}, at learning_rate 5;" in message
+        where = f"in epoch {steps // 3 + 1} of 500, step {steps + 1} of this fit"
+        assert f"{where}, at learning_rate 5;" in message
         means = [(3 * 2 + 3 * 32 + 512) / 7 * 4096.0**epoch for epoch in range(steps // 3)]
         assert net.history.cost == pytest.approx(means, rel=1e-6)
 

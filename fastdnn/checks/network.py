@@ -158,7 +158,8 @@ def class_weight(
     Parameters
     ----------
     value : "balanced" or mapping of int to float
-        Factors of some of the classes, which are numbered from 0 to n_classes - 1.
+        Factors of some of the classes, which are numbered from 0 to n_classes - 1; that of the
+        others is 1.
     """
     if isinstance(value, str):
         choice("class_weight", value, ("balanced",))
@@ -174,10 +175,7 @@ def class_weight(
         name = f"class_weight[{label}]"
         if real_number(name, factor, at_least=0) > float(np.finfo(dtype).max):
             raise ValueError(f"{name} {factor} does not fit in {dtype}")
-    for label in present:
-        if label not in value:
-            raise ValueError(f"class_weight has no entry for class {label}")
-    return [float(value[label]) for label in present]
+    return [float(value.get(label, 1.0)) for label in present]
 
 
 def _one_hot(name: str, classes: NDArray[Any], n_y: int, dtype: object) -> FloatArray:

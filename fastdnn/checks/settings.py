@@ -44,10 +44,8 @@ def n_threads(value: object, *, name: str = "n_threads") -> int | None:
     return None if value is None else whole_number(name, value)
 
 
-def seed(value: object, *, name: str = "seed") -> int | None:
-    """Seed that NumPy's legacy stream takes, 0 to 2**32 - 1, or None for a fresh one."""
-    if value is None:
-        return None
+def seed(value: object, *, name: str = "seed") -> int:
+    """Seed that NumPy's legacy stream takes: 0 to 2**32 - 1."""
     number = whole_number(name, value, at_least=0)
     if number >= 2**32:
         raise ValueError(f"{name} is {number}, expected a whole number below 2**32")

@@ -43,6 +43,12 @@ def number(name: str, **bounds: float) -> Callable[[str], Any]:
     return checked(partial(checks.real_number, name, **bounds), _number)
 
 
+def seed(text: str) -> int:
+    """A seed, as `fastdnn.checks.seed` takes it."""
+    number: int = checked(checks.seed, _number)(text)
+    return number
+
+
 def layers(text: str) -> tuple[int, ...]:
     """Units of the hidden layers, as in ``128,64``; ``none`` for a network without any."""
     if text == "none":

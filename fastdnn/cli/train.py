@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fastdnn import plotting
+from fastdnn.compiling import CompileClock
 from fastdnn.data.sources import import_extra
 from fastdnn.kernels import jit
 from fastdnn.kernels.activations import ACTIVATIONS
@@ -18,7 +19,6 @@ from fastdnn.optimizers import OPTIMIZERS
 from fastdnn.storage import atomic_write, check_writable
 
 from . import options as types
-from .compiling import CompileClock
 from .inputs import load_labelled
 from .job import BATCH, FEWEST_STEPS, PATIENCE, Job
 from .options import INTERRUPTED
@@ -176,7 +176,7 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--seed",
-        type=types.whole("seed", at_least=0),
+        type=types.seed,
         default=0,
         metavar="N",
         help="of the split, the first parameters and the order (default: %(default)s)",
@@ -198,13 +198,13 @@ def run(options: argparse.Namespace) -> int:
     with CompileClock(None if options.quiet else partial(_announce, options.dtype)) as clock:
         job.warm_up()
     say(f"compiling took {clock.seconds:.1f} s" if clock.seconds else "nothing to compile")
-    with CompileClock() as late:
-        completed = job.fit(verbose=0 if options.quiet else 1)
+    completed = job.fit(verbose=0 if options.quiet else 1)
     history = job.net.history
     assert history is not None
     # What the warm-up on few examples did not need is compiled within the training.
-    more = f", compiling {late.seconds:.1f} s more" if late.seconds else ""
-    seconds = history.seconds - late.seconds
+    late = history.compile_seconds
+    more = f", compiling {late:.1f} s more" if late else ""
+    seconds = history.seconds - late
     say(f"training took {seconds:.2f} s for {history.epochs} epochs{more}")
     saved = _save(job, options.out, draws=draws)  # before anything that takes long in a large file
     say(f"saved {' and '.join(saved)}")

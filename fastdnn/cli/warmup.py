@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from fastdnn import DNN, functional
+from fastdnn.compiling import CompileClock
 from fastdnn.kernels import jit
 from fastdnn.scoring import DEFAULT_LOSS
 
 from . import options as types
-from .compiling import CompileClock
 from .info import cache_described
 
 EXAMPLES = """\

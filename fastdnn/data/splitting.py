@@ -31,7 +31,7 @@ def train_test_split(
     test_fraction : float
         Between 0 and 1, both excluded; round(m * test_fraction) examples are held out.
     seed : int
-        The same seed gives the same split.
+        Below 2**32. The same seed gives the same split.
     stratify : bool
         Hold out the same share of every class, up to one example; of a class with a single
         example none. Needs class labels: integers, or one-hot columns.
@@ -45,9 +45,10 @@ def train_test_split(
     Raises
     ------
     TypeError
-        If X is neither.
+        If X is neither, or the seed no whole number.
     ValueError
-        If the shapes disagree, a part would be empty, or y does not hold classes to stratify.
+        If the shapes disagree, a part would be empty, y does not hold classes to stratify, or the
+        seed is out of range.
 
     Examples
     --------
@@ -71,7 +72,7 @@ def train_test_split(
         raise ValueError(
             f"test_fraction {fraction} of {m} examples is {n_test}, expected 1 to {m - 1}"
         )
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(checks.seed(seed))
     order = rng.permutation(m)
     test = _stratified(_classes(y)[order], n_test) if stratify else np.arange(m) < n_test
     train_indices, test_indices = order[~test], order[test]

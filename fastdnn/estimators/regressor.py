@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import column_or_1d
+
+from fastdnn.scoring import r2_score
 
 from ._base import NetworkEstimator
 
@@ -95,12 +96,4 @@ class DNNRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[misc]
     def _score(
         self, AL: NDArray[Any], targets: NDArray[Any], weights: NDArray[Any] | None
     ) -> float:
-        """Mean over outputs of 1 - sum w (y - a)^2 / sum w (y - mean y)^2."""
-        Y = targets.reshape(len(targets), -1).T
-        centre = np.average(Y, axis=1, weights=weights)[:, None]
-        residual = np.average((Y - AL) ** 2, axis=1, weights=weights)
-        spread = np.average((Y - centre) ** 2, axis=1, weights=weights)
-        varies = spread > 0
-        unexplained = np.where(residual > 0, 1.0, 0.0)  # of targets that are all the same
-        np.divide(residual, spread, out=unexplained, where=varies)
-        return float(np.mean(1.0 - unexplained))
+        return r2_score(AL, targets.reshape(len(targets), -1).T, weights)

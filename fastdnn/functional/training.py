@@ -35,6 +35,7 @@ def initialise_parameters(n_x: int, n_h: int, n_y: int, *, seed: int = 1) -> dic
     n_x, n_h, n_y : int
         Inputs, hidden units, outputs.
     seed : int
+        Below 2**32.
 
     Returns
     -------
@@ -44,7 +45,7 @@ def initialise_parameters(n_x: int, n_h: int, n_y: int, *, seed: int = 1) -> dic
     Raises
     ------
     TypeError, ValueError
-        If a size is not a positive whole number, or the seed not one that NumPy takes.
+        If a size is not a positive whole number, or the seed none from 0 to 2**32 - 1.
 
     Examples
     --------
@@ -52,7 +53,7 @@ def initialise_parameters(n_x: int, n_h: int, n_y: int, *, seed: int = 1) -> dic
     array([[ 0.00319039, -0.0024937 ]])
     """
     sizes = [checks.whole_number(*pair) for pair in (("n_x", n_x), ("n_h", n_h), ("n_y", n_y))]
-    parameters = initialise(sizes, "normal", checks.whole_number("seed", seed, at_least=0))
+    parameters = initialise(sizes, "normal", seed)
     return {name: value * 0.01 if name[0] == "W" else value for name, value in parameters.items()}
 
 
@@ -69,6 +70,7 @@ def initialise_parameters_deep(
     layer_dims : sequence of int
         n_0 (inputs), n_1, ..., n_L (outputs).
     seed : int
+        Below 2**32.
     init : {"normal", "small", "lecun", "he", "xavier"}
         Scale of the normally distributed weights: 1, 0.01, sqrt(1 / n_in), sqrt(2 / n_in),
         sqrt(2 / (n_in + n_out)). Biases are N(0, 1) for "normal"; for the others they are zero
@@ -82,14 +84,14 @@ def initialise_parameters_deep(
     Raises
     ------
     TypeError, ValueError
-        If a size is not a positive whole number, there are fewer than two, or no such init.
+        If a size is not a positive whole number, there are fewer than two, the seed is none from
+        0 to 2**32 - 1, or there is no such init.
 
     Examples
     --------
     >>> initialise_parameters_deep([5, 4, 3])["b2"].ravel()
     array([-0.92379202, -1.02387576,  1.12397796])
     """
-    seed = checks.whole_number("seed", seed, at_least=0)
     return initialise(checks.layer_dims(layer_dims), init, seed)
 
 

@@ -329,13 +329,13 @@ def resolve(
         A name of `OPTIMIZERS` or an object carrying its hyper-parameters.
     learning_rate, weight_decay : float, optional
     schedule : str or callable, optional
-        None leaves what the object carries, or the default of its class. A value that the
-        object also carries, and differently, is an error.
+        None leaves what the object carries, or the default of its class. A value is an error
+        where the object carries another one that is not the default of its class.
 
     Raises
     ------
     ValueError
-        For an unknown name, or a learning rate or schedule given twice.
+        For an unknown name, or a learning rate, weight decay or schedule given twice.
     TypeError
         If `optimizer` is neither a name nor an optimizer.
 
@@ -353,16 +353,14 @@ def resolve(
             f"optimizer is {optimizer!r}, expected one of {', '.join(OPTIMIZERS)} "
             "or an object such as Adam(beta1=0.9)"
         )
-    given = {"learning_rate": learning_rate, "schedule": schedule}
-    for name, value in given.items():
-        own = getattr(chosen, name)
-        if own is not None and value is not None and own != value:
+    given = {"learning_rate": learning_rate, "weight_decay": weight_decay, "schedule": schedule}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    for name, value in changes.items():
+        own, default = getattr(chosen, name), getattr(type(chosen), name)
+        if own not in (default, value):
             raise ValueError(
                 f"{name} is given twice: {own!r} by {type(chosen).__name__} and {value!r} "
                 f"by the call; give one"
             )
-    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     changes.setdefault("learning_rate", chosen.base_learning_rate)
-    if weight_decay is not None:
-        changes["weight_decay"] = weight_decay
     return replace(chosen, **changes)

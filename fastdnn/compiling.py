@@ -13,7 +13,7 @@ _COMPILE = "numba:compile"  # not sent for a kernel that comes from the cache
 
 
 class CompileClock(event.Listener):  # type: ignore[misc]
-    """Adds up the time spent compiling inside a ``with`` block.
+    """Adds up the time spent compiling inside a ``with`` block, by whichever thread.
 
     Parameters
     ----------
