@@ -1,4 +1,4 @@
-"""The notebooks' functions: the reference over the table, bad input, the range, teams, training."""
+"""The notebooks' functions: the reference over the table, bad input, the range, teams."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from kernel_cases import (
     relative_error,
 )
 
-from fastdnn import DivergenceError, calls, products, reference
+from fastdnn import calls, products, reference
 from fastdnn import functional as fd
 from fastdnn.functional import elementwise
 from fastdnn.kernels.activations import ACTIVATIONS
@@ -341,77 +341,3 @@ def every_case_surrounded(allocate):
 @needs_guard_pages
 def test_reads_stay_inside_the_buffers():
     assert_survives_guard_pages("test_functional", "every_case_surrounded")
-
-
-# --- training calls --------------------------------------------------------------------------
-
-
-def spiral(dtype="float64"):
-    """Two interleaved classes in the plane."""
-    stream = np.random.RandomState(0)
-    X = stream.randn(2, 40).astype(dtype)
-    return X, (X[0] * X[1] > 0).astype(int)
-
-
-@each_dtype
-@pytest.mark.parametrize(
-    ("hidden", "output", "n_y"),
-    [("relu", "sigmoid", 1), ("tanh", "softmax", 3), (["tanh", "relu"], "identity", 2)],
-)
-def test_training_follows_the_reference(hidden, output, n_y, dtype):
-    X, y = spiral(dtype)
-    dims = [2, 5, n_y] if isinstance(hidden, str) else [2, 5, 4, n_y]
-    Y = np.eye(n_y)[:, y] if n_y > 1 else y
-    options = {"hidden_activation": hidden, "output_activation": output}
-    fast, costs = fd.L_layer_model(X, Y, dims, 0.05, 201, **options)
-    double = X.astype(np.float64)
-    slow, expected = reference.L_layer_model(double, Y, dims, 0.05, 201, **options)
-    assert len(costs) == 3
-    assert list(fast) == list(slow)
-    assert relative_error(np.array(costs), np.array(expected)) <= TOLERANCE[dtype]
-    for name, w in fast.items():
-        assert w.dtype == dtype
-        assert relative_error(w, slow[name]) <= 10 * TOLERANCE[dtype]
-
-
-def test_training_prints_the_cost(capsys):
-    X, y = spiral()
-    printing, costs = fd.two_layer_model(X, y, (2, 4, 1), 0.1, 250, True)
-    lines = capsys.readouterr().out.splitlines()
-    assert lines == [f"Cost after iteration {100 * i}: {cost:f}" for i, cost in enumerate(costs)]
-    silent, same = fd.two_layer_model(X, y, (2, 4, 1), 0.1, 250)
-    assert capsys.readouterr().out == ""
-    assert costs == same
-    for name, w in printing.items():
-        assert_same(w, silent[name])
-
-
-def test_training_no_iterations():
-    X, y = spiral()
-    parameters, costs = fd.L_layer_model(X, y, [2, 3, 1], num_iterations=0)
-    assert costs == []
-    expected = fd.initialise_parameters_deep([2, 3, 1], seed=1, init="lecun")
-    for name, w in parameters.items():
-        np.testing.assert_array_equal(w, expected[name])
-
-
-def test_training_that_diverges_says_so():
-    X, y = spiral()
-    with pytest.raises(DivergenceError, match="learning_rate"):
-        fd.L_layer_model(1e200 * X, y * 1e200, [2, 3, 1], 1e200, 50, output_activation="identity")
-
-
-def test_predict_and_accuracy():
-    X, y = spiral()
-    parameters, _ = fd.L_layer_model(X, y, [2, 20, 1], 0.5, 100, seed=3, init="he")
-    labels = fd.predict(X, parameters)
-    assert labels.shape == (1, 40) and labels.dtype == np.int64
-    assert fd.accuracy(X, y, parameters) == np.mean(labels[0] == y) >= 0.95
-    assert fd.accuracy(X, y.reshape(1, -1), parameters) == fd.accuracy(X, y, parameters)
-    several = {"W1": np.eye(3), "b1": np.zeros((3, 1))}
-    scores = np.array([[3.0, 0, 0], [0, 2, 0], [1, 0, 9]])
-    options = {"output_activation": "softmax"}
-    np.testing.assert_array_equal(fd.predict(scores, several, **options), [[0, 1, 2]])
-    assert fd.accuracy(scores, np.eye(3), several, **options) == 1.0
-    raw = fd.predict(scores, several, output_activation="identity")
-    np.testing.assert_array_equal(raw, scores)
