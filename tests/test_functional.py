@@ -142,10 +142,23 @@ BAD = {
     "layers": (
         fd.L_model_forward,
         (ones(2, 2), {"W1": ones(3, 2), "b1": ones(3, 1), "W2": ones(1, 4), "b2": ones(1, 1)}),
-        "W2 has shape",
+        r"W2 has shape \(1, 4\) and A1 \(3, 2\)",
+    ),
+    "features": (
+        fd.L_model_forward, (ones(3, 2), {"W1": ones(1, 2), "b1": ones(1, 1)}),
+        r"W1 has shape \(1, 2\) and X \(3, 2\)",
+    ),
+    "X": (fd.L_model_forward, (ones(3), {"W1": ones(1, 3), "b1": ones(1, 1)}), "X has shape"),
+    "A_prev": (
+        fd.linear_activation_forward, (ones(4, 5), ones(2, 3), ones(2, 1), "relu"),
+        r"and A_prev \(4, 5\)",
     ),
     "caches": (fd.L_model_backward, (ones(1, 2), ones(1, 2), []), "caches is not the list"),
     "caches of softmax": (fd.L_Layer_Back_Prop, (None, ones(1, 2), None), "caches is not"),
+    "no cache": (fd.L_model_backward, (ones(1, 2), ones(1, 2), [None]), r"caches\[0\] is a None"),
+    "no cache of softmax": (
+        fd.L_Layer_Back_Prop, (None, ones(1, 2), [((1, 2, 3), 4), 5]), r"caches\[1\] is a int",
+    ),
     "AL of other examples": (
         fd.L_model_backward,
         (ones(1, 2), ones(1, 2), [((ones(1, 3), ones(1, 1), None), ones(1, 3))]), "AL has shape",
@@ -154,6 +167,11 @@ BAD = {
     "gradient": (
         fd.update_parameters, ({"W1": ones(2, 2)}, {"dW1": ones(2, 3)}, 0.1), "dW1 has shape",
     ),
+    "rate of text": (fd.update_parameters, ({}, {}, "0.1"), "learning_rate is '0.1'"),
+    "no rate": (fd.update_parameters, ({}, {}, None), "learning_rate is None"),
+    "rate": (fd.update_parameters, ({}, {}, np.nan), "learning_rate is nan, expected a finite"),
+    "slope": (fd.leaky_relu, (ones(2, 2), None), "alpha is None, expected a finite number"),
+    "slope back": (fd.leaky_relu_backward, (ones(2, 2), ones(2, 2), np.inf), "alpha is inf"),
     "sizes": (fd.initialise_parameters, (0, 2, 1), "n_x is 0"),
     "dims": (fd.initialise_parameters_deep, ([3],), "at least two sizes"),
     "accuracy": (

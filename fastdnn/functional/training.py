@@ -17,7 +17,7 @@ from fastdnn.memory import Array
 from fastdnn.network import DNN
 from fastdnn.scoring import DEFAULT_LOSS, decide
 
-from .arrays import operand, same_shape
+from .arrays import number, operand, same_shape
 from .elementwise import step, step_in_place
 from .model import L_model_forward
 
@@ -126,7 +126,8 @@ def update_parameters(
     ------
     TypeError, ValueError
         If an array does not hold real numbers, a gradient is missing or has another shape than its
-        parameter, or an array to overwrite is read-only or not of floats.
+        parameter, the learning rate is not a finite number, or an array to overwrite is read-only
+        or not of floats.
 
     Examples
     --------
@@ -134,7 +135,7 @@ def update_parameters(
     >>> update_parameters(parameters, {"dW1": np.array([[1.0]]), "db1": np.array([[5.0]])}, 0.1)
     {'W1': array([[0.9]]), 'b1': array([[1.5]])}
     """
-    rate = float(learning_rate)
+    rate = number("learning_rate", learning_rate)
     checked = [_pair(name, w, grads, inplace) for name, w in parameters.items()]
     for name, w, g in checked:
         if inplace:
