@@ -70,6 +70,18 @@ def timestamps(tmp_path, run, rng):
     return X, AL
 
 
+@pytest.mark.parametrize("wrap", [np.asarray, fastdnn.data.ArraySource])
+def test_the_limits_of_examples_are_compared_with_those_of_the_training(wrap):
+    recipe = Recipe(limits=(0.0, 1.0))
+    assert recipe.warning(wrap(np.array([[-1.0, 0.5], [2.0, 0.0]]))) is None
+    for far in (-1.5, 2.5):
+        said = recipe.warning(wrap(np.array([[0.0, 0.5], [far, 1.0]])))
+        assert (
+            f"range from {min(far, 0):g} to {max(far, 1):g}, those of the training from 0" in said
+        )
+    assert Recipe().warning(wrap(np.array([[1e9]]))) is None
+
+
 def test_an_exported_onnx_model_tells_timestamps_apart(run, timestamps):
     pytest.importorskip("onnx")
     onnxruntime = pytest.importorskip("onnxruntime")
