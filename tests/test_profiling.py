@@ -232,6 +232,15 @@ def test_a_profile_has_every_stage_and_leaves_the_network_alone() -> None:
         assert row.peak_bandwidth == found.peaks["bandwidth"] > 0
 
 
+@pytest.mark.parametrize("longer", [1, stages.FIT_LONGER])
+def test_a_turn_is_as_long_as_its_stage_needs(monkeypatch: pytest.MonkeyPatch, longer: int) -> None:
+    """By a clock of ours: 2 ms once, as `fit` needs before its steps, and 0.01 ms a call."""
+    monkeypatch.setattr(measure, "_timed", lambda run, calls: 2e-3 + 1e-5 * calls)
+    turns = measure._Turns(lambda calls: None, longer)
+    assert 2e-3 + 1e-5 * turns.calls >= longer * measure.TURN_SECONDS
+    assert turns.calls == 1 or turns.best < 1.02e-5
+
+
 @pytest.mark.usefixtures("quick")
 def test_the_thread_limit_of_the_process_is_put_back() -> None:
     net = fastdnn.DNN([2, 1])
