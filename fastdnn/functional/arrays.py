@@ -1,4 +1,4 @@
-"""The caller's arrays, checked and of one dtype."""
+"""The caller's arrays and numbers, checked; arrays that meet in one dtype."""
 
 from __future__ import annotations
 
