@@ -1,8 +1,10 @@
 """Every activation: its formula on one vector (``relu1``), and the loops that apply it to arrays.
 
 To add one, write its two formulas here, give them a code in ``ACTIVATIONS`` and a branch in
-``activate1`` and ``backward1``, and write its plain-NumPy twin in ``fastdnn.reference``. Tests,
-the documentation's table, ``DNN`` and the estimators read the table.
+``activate1`` and ``backward1``; write its plain-NumPy twin in ``fastdnn.reference``, its two public
+functions in ``fastdnn.functional``, and its operator in ``fastdnn.storage.exchange``. Tests, which
+find what is missing, the documentation's table, ``DNN``, the estimators and the command read the
+table.
 
 A derivative is written from the activation's value a = g(z), so that training keeps one array a
 layer; every activation here is one-to-one where its derivative varies, so a says all.
