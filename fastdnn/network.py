@@ -21,7 +21,7 @@ from .history import History
 from .optimizers import LearningRate, Optimizer, resolve
 from .regularisation import Regularisation
 from .scoring import cost_and_metric, decide, example_weights
-from .training import DivergenceError, Training, Validation, check_validation
+from .training import DivergenceError, Training, Validation, check_validation, what_diverged
 
 
 class DNN(Architecture):
@@ -291,7 +291,7 @@ class DNN(Architecture):
         done, cost = self._engine.descend(examples, targets, rate, n_threads=self.n_threads)
         if not done:
             raise DivergenceError(
-                f"train_step diverged: cost {cost} at learning_rate {rate:g}; "
+                f"train_step diverged: {what_diverged(cost)} at learning_rate {rate:g}; "
                 "the last finite parameters are kept"
             )
         return cost

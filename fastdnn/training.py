@@ -23,6 +23,7 @@ from .checkpoints import Checkpoint, Saver
 from .compiling import CompileClock
 from .engine import Engine
 from .history import History
+from .kernels.step import OVERFLOWED
 from .kernels.updates import SGD
 from .optimizers import Constant, LearningRate, Optimizer, OptimizerState
 from .progress import Progress
@@ -45,6 +46,13 @@ STEPS_AHEAD = 1 << 17
 
 class DivergenceError(FloatingPointError):
     """The cost, or a parameter, would no longer be a finite number."""
+
+
+def what_diverged(cost: float) -> str:
+    """What was not finite in a step of this cost that was not completed."""
+    # A finite cost: the step was one in the span of the examples, whose W1 is put together later.
+    overflowed = cost == OVERFLOWED or math.isfinite(cost)
+    return "an update overflowed" if overflowed else f"the cost became {cost}"
 
 
 def uninterrupted(note: Callable[[], None]) -> None:
@@ -329,6 +337,8 @@ class Training:
             done = note(done)
         except KeyboardInterrupt:  # it comes when the call is over: its steps are done
             note(int(np.isfinite(costs).sum()))
+            if OVERFLOWED in costs:
+                self.state.forget()
             raise
         if done < count:
             raise DivergenceError(self._divergence(rate, costs[done]))
@@ -378,11 +388,11 @@ class Training:
         return self._table[first : first + count]
 
     def _divergence(self, rate: float, cost: float) -> str:
-        what = f"the cost became {cost}" if not math.isfinite(cost) else "an update overflowed"
         epoch, step = self.history.epochs + 1, self.state.step - self._steps_before + 1
         return (
-            f"training diverged: {what} in epoch {epoch} of {self.epochs}, step {step} of this "
-            f"fit, at learning_rate {rate:g}; the last finite parameters are kept. "
+            f"training diverged: {what_diverged(cost)} in epoch {epoch} of {self.epochs}, "
+            f"step {step} of this fit, at learning_rate {rate:g}; "
+            "the last finite parameters are kept. "
             "Try a smaller learning rate, or scale the inputs."
         )
 

@@ -24,7 +24,7 @@ from network_cases import (
 )
 
 import fastdnn
-from fastdnn import DivergenceError, training
+from fastdnn import DivergenceError, engine, training
 from fastdnn.optimizers import OPTIMIZERS
 
 pytestmark = [pytest.mark.kernels, pytest.mark.front]
@@ -322,16 +322,36 @@ class TestDivergence:
         net = regression(slope=1.0)
         before = buffer_of(net)
         with np.errstate(all="ignore"):
-            with pytest.raises(DivergenceError, match=r"cost inf at learning_rate 0\.5"):
+            with pytest.raises(DivergenceError, match=r"the cost became inf at learning_rate 0\.5"):
                 net.train_step([[1e30]], [[0.0]], learning_rate=0.5)
             assert_same_bits(buffer_of(net), before)
-            with pytest.raises(DivergenceError, match=r"at learning_rate 1e\+38"):
+            with pytest.raises(
+                DivergenceError, match=r"an update overflowed at learning_rate 1e\+38"
+            ):
                 net.train_step([[4.0]], [[8.0]], learning_rate=1e38)
         assert np.isfinite(buffer_of(net)).all()
 
 
 class TestCtrlC:
     """It can come at any line of `fit`'s own loop: what is told is what was done."""
+
+    def test_in_a_call_in_which_an_update_overflows(self, monkeypatch):
+        """That step is not done, and what momentum holds of it is not for the next training."""
+        net, launch = regression("float32"), engine.Engine._launch
+
+        def interrupted(*args):
+            launch(*args)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(engine.Engine, "_launch", interrupted)
+            patch.setattr(engine.Engine, "compile", lambda *args, **options: None)
+            with pytest.raises(KeyboardInterrupt):
+                net.fit([[4.0]], [[8.0]], epochs=3, optimizer="momentum", learning_rate=1e38)
+        assert (net.history.epochs, net._state.step) == (0, 0)
+        net.parameters["W1"][...] = net.parameters["b1"][...] = 0
+        history = net.fit([[1.0]], [[2.0]], epochs=50, optimizer="momentum", learning_rate=0.1)
+        assert history.cost[-1] < 0.1 * history.cost[0]
 
     RATE = 0.01  # b = 2 - 2 * 0.99^t after t steps
 

@@ -59,6 +59,9 @@ from .weights import add_chunk_gradient, sum_squares, update_weights
 UNITS_TOGETHER = 32
 
 
+# Stands for the cost of a step whose update is not finite. No loss is negative.
+OVERFLOWED = -math.inf
+
 # Phases of a step, in their order; with clipping the update takes two. A step has _PHASES numbers.
 _PACK, _LOAD, _FIRST, _EXAMPLES, _UPDATE = range(1, 6)
 _PHASES = 8
@@ -174,9 +177,9 @@ def train_steps(
     steps of a whole batch, ``shapes[1]`` the last one of an epoch where there are fewer examples
     left. ``counters[RESULT]`` becomes the number of steps done. It is smaller than asked for where
     a cost is not finite, which leaves the parameters as they were before that step, or where an
-    update is not, which leaves the parameters it concerns. Where the shape asks for it,
-    ``squares[s]`` becomes the sum of the squares of all weights after a step that is the last one
-    of an epoch.
+    update is not, which leaves the parameters it concerns; that step's cost is then OVERFLOWED.
+    Where the shape asks for it, ``squares[s]`` becomes the sum of the squares of all weights after
+    a step that is the last one of an epoch.
     """
     done, goal, multiplied = starts.shape[0], 0, False
     alike = coefficients.shape[0] == COEFFICIENTS
@@ -228,6 +231,7 @@ def train_steps(
             scratch, clip_norm, step + 1, multiplied, measures,
         )  # fmt: skip
         if counters[FAILURES] == step + 1:
+            costs[step] = OVERFLOWED
             done = step
             break
         if measures:
