@@ -198,10 +198,16 @@ def test_a_disabled_benchmark_makes_one_step_after_a_first_one() -> None:
     assert watch.group == "tiny, float32" and watch.extra_info == {**NOTES, "steps": 1}
 
 
-def test_an_enabled_benchmark_notes_the_steps_of_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "calibrate", lambda session, seconds, least: 5)
+@pytest.mark.parametrize(
+    ("options", "steps"), [({}, 10), ({"seconds": timing.FIT_SECONDS}, 200)], ids=["usual", "fit"]
+)
+def test_an_enabled_benchmark_notes_the_steps_of_a_round(
+    options: dict[str, float], steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock on which each takes a millisecond."""
+    monkeypatch.setattr(timing, "calibrate", lambda session, seconds, least: round(1e3 * seconds))
     monkeypatch.setattr(timing, "PAUSE", 0.0)
     watch, session = Stopwatch(disabled=False), Session()
-    timing.time_session(watch, session, **NOTES)
-    assert session.steps == 6 and watch.extra_info["steps"] == 5
-    assert watch.options["args"] == (5,) and watch.options["rounds"] == timing.ROUNDS
+    timing.time_session(watch, session, **NOTES, **options)
+    assert session.steps == 1 + steps and watch.extra_info["steps"] == steps
+    assert watch.options["args"] == (steps,) and watch.options["rounds"] == timing.ROUNDS

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,11 @@ def test_the_table_of_activations_is_that_of_the_kernels():
 @pytest.mark.parametrize(("title", "table"), [("loss", LOSSES), ("optimizer", OPTIMIZERS)])
 def test_tables_list_all_there_are(title, table):
     assert names_of_table(title) == list(table)
+
+
+def test_the_table_of_extras_lists_all_there_are():
+    extras = metadata.metadata("fastdnn").get_all("Provides-Extra")
+    assert sorted(names_of_table("extra")) == sorted(extras)
 
 
 @pytest.mark.parametrize("name", [*functional.__all__, *SCHEDULES, *COMMANDS])

@@ -13,7 +13,7 @@ from kernel_cases import run_python
 from network_cases import assert_same_bits
 
 import fastdnn
-from fastdnn import batches, data
+from fastdnn import batches, data, engine
 from fastdnn.cli.recipe import Moments, Recipe
 from fastdnn.data import loading, sources
 
@@ -73,13 +73,37 @@ def test_a_source_gives_the_outputs_of_its_array():
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_blocks_and_their_examples_are_shuffled():
+def test_the_same_seed_shuffles_alike():
     source = Counted(X)
     net, history = trained(source, shuffle=True)
     again, same = trained(source, shuffle=True)
     assert_same_bits(net.parameters, again.parameters)
     assert history.cost == same.cost
     assert history.cost != trained(source)[1].cost
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_blocks_and_their_examples_are_shuffled(monkeypatch):
+    numbers = {value: example for example, value in enumerate(X[0].tolist())}
+    taken = []
+    steps = engine.Engine.steps
+
+    def watched(self, block, Y, starts, coefficients, code, state, size, **options):
+        values = block.array()[0][options["order"]].tolist()
+        taken.extend(numbers[value] for start in starts for value in values[start : start + size])
+        return steps(self, block, Y, starts, coefficients, code, state, size, **options)
+
+    monkeypatch.setattr(engine.Engine, "steps", watched)
+    trained(data.ArraySource(X), shuffle=True, batch_size=8)
+    epochs = np.reshape(taken, (3, M))
+    for epoch in epochs:
+        assert sorted(epoch) == [*range(M)]
+        blocks = epoch // 16
+        starts = np.flatnonzero(np.diff(blocks, prepend=-1))
+        assert len(starts) == -(-M // 16)  # each as a whole
+        assert (np.diff(blocks[starts]) < 0).any()
+        assert (np.diff(epoch)[np.diff(blocks) == 0] < 0).any()
+    assert (epochs[0] != epochs[1]).any()
 
 
 def test_a_source_of_other_features_is_refused():
