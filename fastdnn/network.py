@@ -17,6 +17,7 @@ from .callbacks import Callback, check_callbacks
 from .checkpoints import Checkpoint
 from .data import Source
 from .engine import CLIPPING_STATES, FEW_EXAMPLES, Matrix
+from .fingerprints import fingerprint
 from .history import History
 from .optimizers import LearningRate, Optimizer, resolve
 from .regularisation import Regularisation
@@ -161,7 +162,9 @@ class DNN(Architecture):
             Stop after so many epochs without a lower validation cost.
         checkpoint : path or Checkpoint, optional
             Save everything there every minute and at the end, whole or not at all. A training
-            that finds the file goes on from it, to the same bits as if it had never stopped.
+            that finds the file goes on from it, to the same bits as if it had never stopped. The
+            file of another network, of other examples (a sample of them is compared) or of other
+            arguments is refused; a schedule that is a function is known by its name.
         callbacks : sequence of callables
             Called with the history after every epoch; False stops the training. A
             `fastdnn.callbacks.Watcher` says how many epochs it can wait, which costs less.
@@ -197,18 +200,15 @@ class DNN(Architecture):
         threads = dispatch.threads(self._threads(n_threads))
         examples, size = self._all_examples(X, Y, batch_size, sample_weight, class_weight, threads)
         check_validation(validation_data, early_stopping)
-        validation = self._validation(validation_data, early_stopping, threads)
-        identity = {
-            "network": {**self.config(), "n_threads": None},  # which changes no bit
-            "examples": [self.layer_dims[0], examples.columns],
-            "batch_size": size,
-            "optimizer or its settings": repr(chosen),
-            "dropout or clip_norm": repr(regularisation),
-            "shuffle": bool(shuffle),
-            "validation_data": validation is not None,
-        }
+        held_out = self._held_out(validation_data, threads)
         watchers = check_callbacks(callbacks)
-        saving = Checkpoint.of(checkpoint, identity)
+        saving = Checkpoint.of(
+            checkpoint,
+            lambda: fingerprint(
+                self.config(), examples, held_out, batch_size=size, optimizer=chosen,
+                regularisation=regularisation, shuffle=bool(shuffle),
+            ),
+        )  # fmt: skip
         shuffler = drawing_from(self._rng, shuffle, saved=saving is not None)
         chosen.coefficients(1, 1, chosen.base_learning_rate, self.dtype)  # does the rate fit?
         # Nothing above changed the network: a refused call leaves it as it was.
@@ -225,7 +225,8 @@ class DNN(Architecture):
             shuffler=shuffler,
             regularisation=regularisation,
             n_threads=threads,
-            validation=validation,
+            validation=held_out
+            and Validation(partial(self._scores, *held_out, threads), early_stopping),
             checkpoint=saving,
             callbacks=watchers,
             verbose=verbose,
@@ -258,12 +259,10 @@ class DNN(Architecture):
         given = checks.n_threads(n_threads)
         return self.n_threads if given is None else given
 
-    def _validation(
-        self,
-        data: tuple[ArrayLike | Source, ArrayLike] | None,
-        patience: int | None,
-        n_threads: int | None,
-    ) -> Validation | None:
+    def _held_out(
+        self, data: tuple[ArrayLike | Source, ArrayLike] | None, n_threads: int | None
+    ) -> tuple[Given, NDArray[Any]] | None:
+        """The checked examples and targets to validate with, if there are any."""
         if data is None:
             return None
         X = self._given(data[0], "validation_data[0]", threads=n_threads)
@@ -271,7 +270,7 @@ class DNN(Architecture):
             data[1], self.layer_dims[-1], X.shape[1], self.loss, self.dtype,
             name="validation_data[1]",
         )  # fmt: skip
-        return Validation(lambda: self._scores(X, Y, n_threads), patience)
+        return X, Y
 
     def _scores(self, X: Given, Y: NDArray[Any], n_threads: int | None) -> tuple[float, float]:
         """Cost and metric on checked examples and targets."""
