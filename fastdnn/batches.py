@@ -112,6 +112,7 @@ class Examples(Protocol):
     weights: NDArray[Any] | None
     columns: int
     streamed: bool
+    weights: NDArray[Any] | None
 
     @property
     def X(self) -> Given: ...  # noqa: D102

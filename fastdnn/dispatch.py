@@ -1,10 +1,9 @@
 """Serial or parallel, and on how many threads: decided here and nowhere else.
 
 A kernel gives the same bits alone and in a team, so any doubt ends in no team: one thread runs it
-where a team would be slower (small work), would kill the process
-(a child forked after Numba's threads were started: GNU OpenMP), would abort it (a second Python
-thread entering the workqueue layer), or could wait for ever (a layer that does not promise to run
-all members of a team at once: TBB, or OpenMP told to choose team sizes itself).
+where a team would be slower (small work), would kill the process (a child forked after Numba's
+threads were started: GNU OpenMP), or would abort it (a second Python thread entering the workqueue
+layer). A layer need not run all members of a team at once, see `kernels.team`.
 """
 
 from __future__ import annotations
@@ -32,7 +31,6 @@ REGION_MICROSECONDS = 20.0
 WAIT_MICROSECONDS = 1.5
 MULTIPLY_ADDS_PER_MICROSECOND = 20_000.0
 
-_layers_with_teams = ("omp", "workqueue")
 _inside = threading.Lock()
 _forked = False
 _most_members = 0  # of a team, once the threads run; until then unknown
@@ -126,15 +124,13 @@ def _launch_threads() -> None:
 
 def teams_are_safe() -> bool:
     """Whether a parallel kernel may run in this process, here and now."""
-    if _forked or config.DISABLE_JIT or os.environ.get("OMP_DYNAMIC", "").strip().lower() == "true":
+    if _forked or config.DISABLE_JIT:
         return False
-    if parallel._is_initialized:
-        return numba.threading_layer() in _layers_with_teams
     try:
         _launch_threads()
     except ValueError:  # the layer that was asked for is not installed
         return False
-    return numba.threading_layer() in _layers_with_teams
+    return True
 
 
 def _team_limit() -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
@@ -18,15 +17,11 @@ from numpy.typing import NDArray
 
 from . import dispatch
 from .kernels import inference, step, tables, updates
-from .kernels.dropout import keep_threshold
 from .layout import ParameterLayout
-from .memory import aligned, aligned_zeros, writable
-from .plan import Plan
+from .memory import aligned, aligned_zeros, flattened, writable
+from .planning import plan_forward, plan_step
 from .regularisation import PLAIN, Regularisation
-from .workspace import plan_forward, plan_step
-
-# Workspaces kept for the next call: a training step, and forward passes over two sets of examples.
-_WORKSPACES_KEPT = 3
+from .workspaces import Purpose, Workspace, Workspaces
 
 # Parts of the optimizer's state where gradients are clipped: two moments, and the gradients.
 CLIPPING_STATES = 3
@@ -55,11 +50,11 @@ class Matrix:
         rows, columns = array.shape
         if array.dtype != dtype or not array.flags.aligned:
             array = np.array(array, dtype, order="A")
-        if array.flags.c_contiguous:
-            return cls(writable(array.reshape(-1)), rows, columns, columns, 1)
-        if array.flags.f_contiguous:
-            return cls(writable(array.T.reshape(-1)), rows, columns, 1, rows)
-        return cls(np.ascontiguousarray(array).reshape(-1), rows, columns, columns, 1)
+        if (flat := flattened(array)) is None:
+            array = np.ascontiguousarray(array)
+            flat = array.reshape(-1)
+        strides = (columns, 1) if array.flags.c_contiguous else (1, rows)
+        return cls(flat, rows, columns, *strides)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -73,35 +68,13 @@ class Matrix:
         return self.flat.reshape(self.columns, self.rows).T
 
 
-@dataclass
-class _Workspace:
-    """A plan and the buffers it asks for."""
-
-    plan: Plan
-    shapes: NDArray[np.int64]  # the plan's shape vector, and that of a batch with fewer examples
-    work: NDArray[Any]
-    partial_costs: NDArray[np.float64]
-    block_squares: NDArray[np.float64]
-    progress: NDArray[np.int64]
-    dropout: tuple[float, ...] = ()
-    holder: object = None  # whose examples of all columns lie packed in it
-
-    def set_dropout(self, rates: tuple[float, ...]) -> None:
-        """Write the rates of the hidden layers into the plan, if they are new."""
-        if rates != self.dropout:
-            keep = self.plan.layers[:, tables.KEEP]
-            keep[:] = 0
-            keep[: len(rates)] = [keep_threshold(rate) for rate in rates]
-            self.dropout = rates
-
-
 _engines: WeakSet[Engine] = WeakSet()
 
 
 def _after_fork() -> None:
     """In a forked child: a lock may be held by a thread that the child does not have."""
     for engine in _engines:
-        engine._lock = threading.Lock()
+        engine._lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -141,8 +114,9 @@ class Engine:
         self._no_weights = np.zeros(0, dtype)
         self._few_layers = plan_forward(self.layout, codes, 1, 1).layers
         self._few_scratch = 2 * aligned(max(layer_dims), dtype)
-        self._workspaces: OrderedDict[tuple[Any, ...], _Workspace] = OrderedDict()
-        self._lock = threading.Lock()  # one call at a time works in the workspaces
+        self._workspaces = Workspaces()
+        # One Python thread at a time; a signal handler comes in while its own thread is inside.
+        self._lock = threading.RLock()
         _engines.add(self)
 
     def views(self, buffer: NDArray[Any] | None = None) -> dict[str, NDArray[Any]]:
@@ -156,48 +130,38 @@ class Engine:
         """
         return aligned_zeros(max(1, n_states * self.layout.size), self.dtype)
 
-    def compile(self, examples: int, *, steps: int = 1, n_threads: int | None = None) -> None:
-        """Have the kernel ready that trains ``steps`` steps of ``examples`` examples.
+    def compile(
+        self, examples: int, *, weighted: bool = False, steps: int = 1, n_threads: int | None = None
+    ) -> None:
+        """Have the kernel ready that trains ``steps`` steps of ``examples`` examples in a call.
 
         It takes seconds the very first time, then the time to read it from the disk.
         """
         nothing = np.zeros(0, self.dtype)
         empty = Matrix(nothing, 0, 0, 0, 0)
         with self._lock:
-            limit = dispatch.threads(n_threads)
-            space = self._step_workspace(examples, limit)
-            team = dispatch.best_team(space.plan.multiply_adds, repeats=steps, limit=limit)
+            purpose = Purpose(True, examples, dispatch.threads(n_threads), weighted)
+            space = self._workspaces.take(purpose, self._new_workspace)
+            team = dispatch.best_team(
+                space.plan.multiply_adds, repeats=steps, limit=purpose.members
+            )
             self._launch(
                 space, team, empty, empty, np.zeros(0, np.int64), nothing, nothing, np.zeros(0),
                 None, None, PLAIN, _NO_SQUARES,
             )  # fmt: skip
+            self._workspaces.put_back(purpose, space)
 
-    def _workspace(self, key: tuple[Any, ...]) -> _Workspace:
-        """The buffers for ``key``, kept from an earlier call or made now."""
-        found = self._workspaces.get(key)
-        if found is None:
-            kind, examples, members, weighted = key
-            if kind == "step":
-                plan = plan_step(
-                    self.layout, self.codes, self.loss, examples, members, weighted=weighted,
-                    slabs=self._slabs,
-                )  # fmt: skip
-            else:
-                plan = plan_forward(self.layout, self.codes, examples, members)
-            work = plan.new_work(self.dtype)
-            found = _Workspace(
-                plan, np.stack([plan.shape] * 2), work, np.zeros(plan.panels),
-                np.zeros((2, len(plan.blocks))), np.zeros(plan.counters, np.int64),
+    def _new_workspace(self, purpose: Purpose) -> Workspace:
+        """Memory for one call."""
+        examples, members = purpose.examples, purpose.members
+        if purpose.trains:
+            plan = plan_step(
+                self.layout, self.codes, self.loss, examples, members,
+                weighted=purpose.weighted, slabs=self._slabs,
             )  # fmt: skip
-            self._workspaces[key] = found
-            while len(self._workspaces) > _WORKSPACES_KEPT:
-                self._workspaces.popitem(last=False)
-        self._workspaces.move_to_end(key)
-        return found
-
-    def _step_workspace(self, examples: int, members: int, *, weighted: bool = False) -> _Workspace:
-        """The buffers of a step of so many examples, with room for a team of ``members``."""
-        return self._workspace(("step", examples, members, weighted))
+        else:
+            plan = plan_forward(self.layout, self.codes, examples, members)
+        return Workspace.of(plan, self.dtype)
 
     def steps(
         self,
@@ -234,7 +198,8 @@ class Engine:
         with self._lock:
             # Asked once: another Python thread may change the default at any time.
             limit = dispatch.threads(n_threads)
-            space = self._step_workspace(examples, limit, weighted=weights is not None)
+            purpose = Purpose(True, examples, limit, weights is not None)
+            space = self._workspaces.take(purpose, self._new_workspace)
             shape = space.shapes[0]
             shape[tables.OPTIMIZER], shape[tables.COLUMNS] = optimizer, X.columns
             shape[tables.X_ROW], shape[tables.X_COLUMN] = X.row_stride, X.column_stride
@@ -269,6 +234,7 @@ class Engine:
                 _NO_SQUARES if squares is None else squares,
             )
             space.holder = holder
+            self._workspaces.put_back(purpose, space)
         return done, costs
 
     def hold(
@@ -285,10 +251,12 @@ class Engine:
 
         In its `steps` the first layer computes Z from X, and dW1 = dZ units^T / m.
         """
-        limit = dispatch.threads(n_threads)
-        self._measure(X, Y, weights=weights, n_threads=limit, holder=holder)
-        space = self._step_workspace(X.columns, limit, weighted=weights is not None)
-        space.plan.set_units(space.work, units)
+        with self._lock:
+            purpose = Purpose(True, X.columns, dispatch.threads(n_threads), weights is not None)
+            self._measure(X, Y, weights=weights, n_threads=purpose.members, holder=holder)
+            space = self._workspaces.take(purpose, self._new_workspace)
+            space.plan.set_units(space.work, units)
+            self._workspaces.put_back(purpose, space)
 
     def descend(
         self, X: Matrix, Y: Matrix, rate: float, *, n_threads: int | None = None
@@ -304,7 +272,7 @@ class Engine:
 
     def _launch(
         self,
-        space: _Workspace,
+        space: Workspace,
         team: int,
         X: Matrix,
         Y: Matrix,
@@ -335,29 +303,28 @@ class Engine:
         return int(done)
 
     def gradients(
+        self, X: Matrix, Y: Matrix, *, n_threads: int | None = None
+    ) -> tuple[float, dict[str, NDArray[Any]]]:
+        """Cost over all columns of X, and dW1, db1, ... at the present parameters."""
+        cost, gradient = self._measure(X, Y, n_threads=n_threads)
+        return cost, {f"d{name}": view for name, view in self.views(gradient).items()}
+
+    def _measure(
         self,
         X: Matrix,
         Y: Matrix,
         *,
         weights: NDArray[Any] | None = None,
-        regularisation: Regularisation = PLAIN,
-        first_step: int = 0,
         n_threads: int | None = None,
-    ) -> tuple[float, dict[str, NDArray[Any]]]:
-        """Cost over all columns of X, and dW1, db1, ... at the present parameters."""
-        cost, gradient = self._measure(
-            X, Y, weights=weights, regularisation=regularisation, first_step=first_step,
-            n_threads=n_threads,
-        )  # fmt: skip
-        return cost, {f"d{name}": view for name, view in self.views(gradient).items()}
-
-    def _measure(self, X: Matrix, Y: Matrix, **options: Any) -> tuple[float, NDArray[Any]]:
+        holder: object = None,
+    ) -> tuple[float, NDArray[Any]]:
         """Cost and gradient of one step of all columns, which moves nothing."""
         gradient = self.new_state(1)
         zeros = np.zeros(updates.COEFFICIENTS, self.dtype)
         done, costs = self.steps(
-            X, Y, _FIRST_EXAMPLE, zeros, updates.GRADIENT, gradient, X.columns, **options
-        )
+            X, Y, _FIRST_EXAMPLE, zeros, updates.GRADIENT, gradient, X.columns, weights=weights,
+            n_threads=n_threads, holder=holder,
+        )  # fmt: skip
         if not done:  # the step stops at a cost that is not finite, before any gradient
             gradient[:] = np.nan
         return float(costs[0]), gradient
@@ -382,8 +349,9 @@ class Engine:
             return self.forward_few(np.array(X.array(), order="C"))
         with self._lock:
             limit = dispatch.threads(n_threads)
-            space = self._workspace(("forward", X.columns, limit, False))
-            shape = space.plan.shape
+            purpose = Purpose(False, X.columns, limit)
+            space = self._workspaces.take(purpose, self._new_workspace)
+            shape = space.shapes[0]
             shape[tables.X_ROW], shape[tables.X_COLUMN] = X.row_stride, X.column_stride
             out = np.empty((self.layout.layer_dims[-1], X.columns), self.dtype)
             team = dispatch.best_team(space.plan.multiply_adds, waits=1, limit=limit)
@@ -391,4 +359,5 @@ class Engine:
                 inference.forward_panels, team,
                 shape, space.plan.layers, self.buffer, space.work, X.flat, out.reshape(-1),
             )  # fmt: skip
+            self._workspaces.put_back(purpose, space)
         return None if not_finite else out

@@ -54,7 +54,7 @@ ALIGNED_BYTES = 256 * 1024
 PACE = 12
 
 
-class Plan(NamedTuple):
+class ProductPlan(NamedTuple):
     """How a product is computed. No choice changes a bit of the result, but for `dots`.
 
     The fields are entries of the vector that `gemm.multiply` reads, from ``gemm.HEIGHT`` on.
@@ -75,14 +75,14 @@ class Plan(NamedTuple):
 
 
 # Without tiles nothing is packed, and there are no pieces to claim.
-_NO_TILES = Plan(1, False, False, False, False, 1, 1, 1, 1, 0, 0, 0)
+_NO_TILES = ProductPlan(1, False, False, False, False, 1, 1, 1, 1, 0, 0, 0)
 
 
 @lru_cache(maxsize=1024)
 def plan(
     m: int, n: int, k: int, lines_left: bool, lines_right: bool, rows_right: bool,
     dtype: np.dtype, alone: bool,
-) -> Plan:  # fmt: skip
+) -> ProductPlan:  # fmt: skip
     """Plan (m x k) @ (k x n); `lines`: contiguous along k, `rows`: contiguous along n.
 
     A member `alone` has nobody to share with or to wait for.
@@ -117,7 +117,7 @@ def plan(
         held = min(panels, max(1, round_bytes // (panel_size * itemsize)))
         group = min(group, held)
         held -= held % group if held < panels else 0
-    return Plan(
+    return ProductPlan(
         height, packs_left, packs_right, False, False, block * height, group, held, depth,
         aligned(m * k, dtype) if packs_left else 0, (held if packs_right else 1) * panel_size,
         gemm.own_size(dtype),
@@ -125,8 +125,8 @@ def plan(
 
 
 @lru_cache(maxsize=1024)
-def _table(how: Plan, *shape_and_strides: int) -> NDArray[np.int64]:
-    """The vector that `gemm.multiply` reads: one argument of a call instead of eighteen.
+def _table(how: ProductPlan, *shape_and_strides: int) -> NDArray[np.int64]:
+    """The vector that `gemm.multiply` reads: one argument of a call instead of nineteen.
 
     After a large product a call finds little of the interpreter in the caches, and each counts.
     """

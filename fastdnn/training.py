@@ -150,7 +150,10 @@ class Training:
         self._span = self._in_span()
         if self._span is None:
             self.engine.compile(
-                self.batch_size, steps=self._steps_an_epoch, n_threads=self.n_threads
+                self.batch_size,
+                weighted=self.examples.weights is not None,
+                steps=self._epochs_alone() * self._steps_an_epoch,  # or fewer in a call
+                n_threads=self.n_threads,
             )
 
     def _in_span(self) -> InSpan | None:

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from kernel_cases import JIT, Allocator, run_all
 
-from fastdnn import optimizers, reference, workspace
+from fastdnn import optimizers, planning, reference
 from fastdnn.kernels import step, tables, updates
 from fastdnn.kernels.activations import ACTIVATIONS
 from fastdnn.kernels.losses import LOSSES
+from fastdnn.kernels.microkernels import tile_address
 from fastdnn.kernels.step import UNITS_TOGETHER
 from fastdnn.kernels.team import RESULT, new_counters
 from fastdnn.kernels.vectors import lane_count
@@ -31,7 +32,7 @@ LAYER_REGIONS = (tables.UNITS, tables.OUTPUT, tables.ERROR, tables.PACKED, table
 SHAPE_REGIONS = (tables.TARGETS, tables.WEIGHTS, tables.SCRATCH, tables.SLABS)
 
 
-def places_of(plan: workspace.Plan) -> list[int]:
+def places_of(plan: planning.Plan) -> list[int]:
     """Where the regions of a plan's ``work`` start: of every member, every chunk and its layers."""
     layers, shape = plan.layers, plan.shape
     places = {int(layers[0, tables.INPUT])}
@@ -45,7 +46,7 @@ def places_of(plan: workspace.Plan) -> list[int]:
     return sorted(places - {-1})
 
 
-def spaced_out(plan: workspace.Plan) -> list[slice]:
+def spaced_out(plan: planning.Plan) -> list[slice]:
     """Move the regions of a plan's ``work`` apart; returns the gaps between and around them."""
     layers, shape = plan.layers, plan.shape
     old = places_of(plan)
@@ -122,11 +123,12 @@ class Training:
         self.allocate, self.hyper, self.clip_norm = allocate, hyper, clip_norm
         self.layout = ParameterLayout(net.dims, self.dtype)
         names = [net.hidden] * (len(net.dims) - 2) + [net.output]
-        self.plan = workspace.plan_step(
+        self.plan = planning.plan_step(
             self.layout, tuple(ACTIVATIONS[name].code for name in names), LOSSES[net.loss_name],
             batch, MEMBERS, weighted=weighted,
         )  # fmt: skip
         self.gaps = spaced_out(self.plan)
+        self.plan.shape[tables.TILE] = tile_address(self.dtype)
         self.plan.shape[tables.CLIP] = clip_norm is not None
         self.plan.layers[:-1, tables.KEEP] = keep
         self.optimizer_name = optimizer
@@ -224,10 +226,10 @@ class Training:
 
 
 def planned(patch: pytest.MonkeyPatch, overrides: dict[str, Any]) -> None:
-    """Plans are made with these thresholds of `workspace` from now on."""
+    """Plans are made with these thresholds of `planning` from now on."""
     for name, value in overrides.items():
-        assert hasattr(workspace, name)
-        patch.setattr(workspace, name, value)
+        assert hasattr(planning, name)
+        patch.setattr(planning, name, value)
 
 
 OPTIMIZERS = {

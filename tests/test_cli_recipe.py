@@ -70,6 +70,18 @@ def timestamps(tmp_path, run, rng):
     return X, AL
 
 
+@pytest.mark.parametrize("wrap", [np.asarray, fastdnn.data.ArraySource])
+def test_the_limits_of_examples_are_compared_with_those_of_the_training(wrap):
+    recipe = Recipe(limits=(0.0, 1.0))
+    assert recipe.warning(wrap(np.array([[-1.0, 0.5], [2.0, 0.0]]))) is None
+    for far in (-1.5, 2.5):
+        said = recipe.warning(wrap(np.array([[0.0, 0.5], [far, 1.0]])))
+        assert (
+            f"range from {min(far, 0):g} to {max(far, 1):g}, those of the training from 0" in said
+        )
+    assert Recipe().warning(wrap(np.array([[1e9]]))) is None
+
+
 def test_an_exported_onnx_model_tells_timestamps_apart(run, timestamps):
     pytest.importorskip("onnx")
     onnxruntime = pytest.importorskip("onnxruntime")
@@ -186,6 +198,49 @@ def test_a_model_from_python_takes_numbers_as_they_are(run, tmp_path):
     assert f"accuracy {expected['accuracy']:.4g} " in run("evaluate", "m.npz", "a.npz").out
     labels = run("predict", "m.npz", "a.npz").out.split()[1:]
     assert [int(label) for label in labels] == net.predict(X.T).tolist()
+
+
+@pytest.mark.parametrize(
+    ("output", "loss"),
+    [("identity", None), ("softplus", None), ("relu", None), ("leaky_relu", None), ("tanh", None),
+     ("sigmoid", "mse")],
+)  # fmt: skip
+def test_labels_of_a_squared_error_are_quantities_whatever_the_output(
+    run, tmp_path, rng, output, loss
+):
+    X, y = rng.normal(size=(50, 4)), rng.integers(-20, 20, 50)
+    np.savez(tmp_path / "a.npz", X=X, y=y)
+    net = fastdnn.DNN([4, 1], output_activation=output, loss=loss)
+    net.save(tmp_path / "m.npz")
+    expected = net.evaluate(X.T, y)
+    printed = f"cost {expected['cost']:.4g}  r2 {expected['r2']:.4g}  (50 examples)\n"
+    assert run("evaluate", "m.npz", "a.npz").out == printed
+
+
+def test_a_file_that_names_its_classes_numbers_them_too(run, tmp_path):
+    X, y = small_npz(tmp_path / "a.npz")
+    np.savez(tmp_path / "named.npz", X=X, y=1 + y, class_names=np.array(["a", "b", "c"]))
+    net = fastdnn.DNN([4, 3], output_activation="softmax")
+    net.save(tmp_path / "m.npz")
+    expected = net.evaluate(X.T, 1 + y)
+    assert f"cost {expected['cost']:.4g} " in run("evaluate", "m.npz", "named.npz").out
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["rose", "lily", "iris"], "the labels are strings such as 'rose', expected numbers"),
+        ([1, 2, 3], "a has the class 3, the model knows 0 to 2"),
+        ([-1, 0, 1], "a has the class -1, the model knows 0 to 2"),
+        ([0.5, 1.5, 1.0], "a has the class 0.5, the model knows 0 to 2"),
+    ],
+)
+def test_classes_that_a_model_without_names_cannot_know(run, tmp_path, labels, message):
+    write_csv(tmp_path / "a.csv", {"x": np.linspace(-1.0, 1.0, 60)}, kind=labels * 20)
+    fastdnn.DNN([1, 3], output_activation="softmax").save(tmp_path / "m.npz")
+    result = run("evaluate", "m.npz", "a.csv")
+    assert (result.status, result.out) == (1, "")
+    assert message in result.err
 
 
 def test_a_class_the_model_does_not_know(run, tmp_path):

@@ -239,6 +239,9 @@ def test_fitted_attributes_are_views(Estimator, iris, tmp_path):
     model.coefs_[-1][...] = 0.0
     model.intercepts_[-1][...] = 0.0
     assert np.ptp(model.network_.forward(X.T)) == 0.0
+    for arrays in (model.coefs_, model.intercepts_):  # where it would be lost
+        with pytest.raises(TypeError, match="does not support item assignment"):
+            arrays[0] = np.ones_like(arrays[0])
     model.network_.save(tmp_path / "model.npz")
     loaded = fastdnn.DNN.load(tmp_path / "model.npz")
     np.testing.assert_array_equal(loaded.forward(X.T), model.network_.forward(X.T))

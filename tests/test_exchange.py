@@ -10,6 +10,8 @@ import pytest
 from storage_cases import CONFIG, assert_same, make_parameters
 
 from fastdnn import reference, storage
+from fastdnn.kernels.activations import ACTIVATIONS
+from fastdnn.storage import exchange
 
 pytestmark = pytest.mark.extras
 
@@ -108,6 +110,10 @@ def test_pytorch_computes_the_same(tmp_path):
 
 
 # --- ONNX -----------------------------------------------------------------------------------
+
+
+def test_every_activation_has_an_operator():
+    assert set(exchange._ONNX_OPERATORS) == set(ACTIVATIONS)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

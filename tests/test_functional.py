@@ -1,4 +1,4 @@
-"""The notebooks' functions: the reference over the table, bad input, the range, teams, training."""
+"""The notebooks' functions: the reference over the table, bad input, the range, teams."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from kernel_cases import (
     relative_error,
 )
 
-from fastdnn import DivergenceError, calls, products, reference
+from fastdnn import calls, products, reference
 from fastdnn import functional as fd
 from fastdnn.functional import elementwise
 from fastdnn.kernels.activations import ACTIVATIONS
@@ -143,10 +143,23 @@ BAD = {
     "layers": (
         fd.L_model_forward,
         (ones(2, 2), {"W1": ones(3, 2), "b1": ones(3, 1), "W2": ones(1, 4), "b2": ones(1, 1)}),
-        "W2 has shape",
+        r"W2 has shape \(1, 4\) and A1 \(3, 2\)",
+    ),
+    "features": (
+        fd.L_model_forward, (ones(3, 2), {"W1": ones(1, 2), "b1": ones(1, 1)}),
+        r"W1 has shape \(1, 2\) and X \(3, 2\)",
+    ),
+    "X": (fd.L_model_forward, (ones(3), {"W1": ones(1, 3), "b1": ones(1, 1)}), "X has shape"),
+    "A_prev": (
+        fd.linear_activation_forward, (ones(4, 5), ones(2, 3), ones(2, 1), "relu"),
+        r"and A_prev \(4, 5\)",
     ),
     "caches": (fd.L_model_backward, (ones(1, 2), ones(1, 2), []), "caches is not the list"),
     "caches of softmax": (fd.L_Layer_Back_Prop, (None, ones(1, 2), None), "caches is not"),
+    "no cache": (fd.L_model_backward, (ones(1, 2), ones(1, 2), [None]), r"caches\[0\] is a None"),
+    "no cache of softmax": (
+        fd.L_Layer_Back_Prop, (None, ones(1, 2), [((1, 2, 3), 4), 5]), r"caches\[1\] is a int",
+    ),
     "AL of other examples": (
         fd.L_model_backward,
         (ones(1, 2), ones(1, 2), [((ones(1, 3), ones(1, 1), None), ones(1, 3))]), "AL has shape",
@@ -155,6 +168,11 @@ BAD = {
     "gradient": (
         fd.update_parameters, ({"W1": ones(2, 2)}, {"dW1": ones(2, 3)}, 0.1), "dW1 has shape",
     ),
+    "rate of text": (fd.update_parameters, ({}, {}, "0.1"), "learning_rate is '0.1'"),
+    "no rate": (fd.update_parameters, ({}, {}, None), "learning_rate is None"),
+    "rate": (fd.update_parameters, ({}, {}, np.nan), "learning_rate is nan, expected a finite"),
+    "slope": (fd.leaky_relu, (ones(2, 2), None), "alpha is None, expected a finite number"),
+    "slope back": (fd.leaky_relu_backward, (ones(2, 2), ones(2, 2), np.inf), "alpha is inf"),
     "sizes": (fd.initialise_parameters, (0, 2, 1), "n_x is 0"),
     "seed": (partial(fd.initialise_parameters, seed=2**32), (3, 2, 1), "seed is 4294967296"),
     "seed of many": (
@@ -346,77 +364,3 @@ def every_case_surrounded(allocate):
 @needs_guard_pages
 def test_reads_stay_inside_the_buffers():
     assert_survives_guard_pages("test_functional", "every_case_surrounded")
-
-
-# --- training calls --------------------------------------------------------------------------
-
-
-def spiral(dtype="float64"):
-    """Two interleaved classes in the plane."""
-    stream = np.random.RandomState(0)
-    X = stream.randn(2, 40).astype(dtype)
-    return X, (X[0] * X[1] > 0).astype(int)
-
-
-@each_dtype
-@pytest.mark.parametrize(
-    ("hidden", "output", "n_y"),
-    [("relu", "sigmoid", 1), ("tanh", "softmax", 3), (["tanh", "relu"], "identity", 2)],
-)
-def test_training_follows_the_reference(hidden, output, n_y, dtype):
-    X, y = spiral(dtype)
-    dims = [2, 5, n_y] if isinstance(hidden, str) else [2, 5, 4, n_y]
-    Y = np.eye(n_y)[:, y] if n_y > 1 else y
-    options = {"hidden_activation": hidden, "output_activation": output}
-    fast, costs = fd.L_layer_model(X, Y, dims, 0.05, 201, **options)
-    double = X.astype(np.float64)
-    slow, expected = reference.L_layer_model(double, Y, dims, 0.05, 201, **options)
-    assert len(costs) == 3
-    assert list(fast) == list(slow)
-    assert relative_error(np.array(costs), np.array(expected)) <= TOLERANCE[dtype]
-    for name, w in fast.items():
-        assert w.dtype == dtype
-        assert relative_error(w, slow[name]) <= 10 * TOLERANCE[dtype]
-
-
-def test_training_prints_the_cost(capsys):
-    X, y = spiral()
-    printing, costs = fd.two_layer_model(X, y, (2, 4, 1), 0.1, 250, True)
-    lines = capsys.readouterr().out.splitlines()
-    assert lines == [f"Cost after iteration {100 * i}: {cost:f}" for i, cost in enumerate(costs)]
-    silent, same = fd.two_layer_model(X, y, (2, 4, 1), 0.1, 250)
-    assert capsys.readouterr().out == ""
-    assert costs == same
-    for name, w in printing.items():
-        assert_same(w, silent[name])
-
-
-def test_training_no_iterations():
-    X, y = spiral()
-    parameters, costs = fd.L_layer_model(X, y, [2, 3, 1], num_iterations=0)
-    assert costs == []
-    expected = fd.initialise_parameters_deep([2, 3, 1], seed=1, init="lecun")
-    for name, w in parameters.items():
-        np.testing.assert_array_equal(w, expected[name])
-
-
-def test_training_that_diverges_says_so():
-    X, y = spiral()
-    with pytest.raises(DivergenceError, match="learning_rate"):
-        fd.L_layer_model(1e200 * X, y * 1e200, [2, 3, 1], 1e200, 50, output_activation="identity")
-
-
-def test_predict_and_accuracy():
-    X, y = spiral()
-    parameters, _ = fd.L_layer_model(X, y, [2, 20, 1], 0.5, 100, seed=3, init="he")
-    labels = fd.predict(X, parameters)
-    assert labels.shape == (1, 40) and labels.dtype == np.int64
-    assert fd.accuracy(X, y, parameters) == np.mean(labels[0] == y) >= 0.95
-    assert fd.accuracy(X, y.reshape(1, -1), parameters) == fd.accuracy(X, y, parameters)
-    several = {"W1": np.eye(3), "b1": np.zeros((3, 1))}
-    scores = np.array([[3.0, 0, 0], [0, 2, 0], [1, 0, 9]])
-    options = {"output_activation": "softmax"}
-    np.testing.assert_array_equal(fd.predict(scores, several, **options), [[0, 1, 2]])
-    assert fd.accuracy(scores, np.eye(3), several, **options) == 1.0
-    raw = fd.predict(scores, several, output_activation="identity")
-    np.testing.assert_array_equal(raw, scores)

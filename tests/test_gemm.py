@@ -246,6 +246,10 @@ def test_sums_of_rows_have_the_bits_of_tiles(dtype):
         ]
         for ours, theirs in zip(*results, strict=True):
             assert_same(ours, theirs)
+        ours, theirs = (
+            product(left, LAYOUTS[layout](right), scale=1 / 3) for layout in ("rows", "strided")
+        )
+        assert_same(ours, theirs)
 
 
 def test_another_order_of_the_sum_gives_other_bits():

@@ -21,6 +21,12 @@ def planned(m, n, k=100, dtype="float32", *, lines=True, rows=True, alone=False)
     return plan(m, n, k, lines, not rows, rows, np.dtype(dtype), alone)
 
 
+def test_the_kernel_reads_what_the_plan_writes():
+    """The vector that `gemm.multiply` reads ends in the fields of a plan, in their order."""
+    places = [getattr(gemm, name.upper()) for name in products.ProductPlan._fields]
+    assert places == list(range(gemm.HEIGHT, gemm.OWN_SIZE + 1))
+
+
 def test_plans_choose_every_road():
     """What the plans of the package's own shapes look like."""
     big = planned(2048, 2048, 2048)

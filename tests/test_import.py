@@ -78,6 +78,35 @@ class TestModules:
         assert not set(imported["new"]) & {"fastdnn.estimators", "fastdnn.plotting", "fastdnn.cli"}
 
 
+class TestModulesAtFirstUse:
+    def test_they_are_attributes_that_the_import_leaves_out(self):
+        got = report(
+            "import json, sys, fastdnn\n"
+            "late = {'estimators', 'profiling', 'reference'}\n"
+            "there = [name for name in late if f'fastdnn.{name}' in sys.modules]\n"
+            "listed = late <= set(dir(fastdnn))\n"
+            "used = fastdnn.reference.sigmoid(0.0)[0], fastdnn.profiling.Profile.__name__\n"
+            "print(json.dumps([there, listed, float(used[0]), used[1]]))"
+        )
+        assert got == [[], True, 0.5, "Profile"]
+
+    def test_a_name_that_is_none(self):
+        with pytest.raises(AttributeError, match="module 'fastdnn' has no attribute 'referense'"):
+            _ = fastdnn.referense
+
+    def test_without_scikit_learn_the_rest_is_found_and_described(self):
+        got = report(
+            "import json, pydoc, sys\n"
+            "sys.modules['sklearn'] = sys.modules['sklearn.utils.validation'] = None\n"
+            "import fastdnn\n"
+            "described = 'L-layer network' in pydoc.render_doc(fastdnn)\n"
+            "try:\n    fastdnn.estimators\n"
+            "except AttributeError as error:\n    said = str(error)\n"
+            "print(json.dumps([described, said]))"
+        )
+        assert got[0] and "pip install 'fastdnn[sklearn]'" in got[1]
+
+
 # Counts compilations from before the import on; a function of its own proves that it counts.
 COUNT_COMPILATIONS = """
 import json

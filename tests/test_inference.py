@@ -11,7 +11,7 @@ from network_cases import assert_same_bits, in_float64, kind_of, randomise
 from step_cases import planned
 
 import fastdnn
-from fastdnn import reference, workspace
+from fastdnn import planning, reference
 from fastdnn.kernels import tables
 from fastdnn.kernels.linear import K_BLOCK, ROWS_PER_PASS
 from fastdnn.kernels.vectors import lane_count
@@ -43,7 +43,7 @@ def test_packed_and_unpacked_weights_give_the_same_bits(m, dtype, monkeypatch):
 def test_the_thresholds_change_the_plan(thresholds, packs, monkeypatch):
     planned(monkeypatch, thresholds)
     layout = ParameterLayout(DIMS, np.dtype("float32"))
-    plan = workspace.plan_forward(layout, (1, 1, 5), 300, 1)
+    plan = planning.plan_forward(layout, (1, 1, 5), 300, 1)
     assert plan.shape[tables.PACKS] == packs
 
 

@@ -288,7 +288,7 @@ class TestCopies:
         size = len(pickle.dumps(net))
         X, Y = problem(net, 5000)
         net.fit(X, Y)
-        assert net._engine._workspaces
+        assert net._engine._workspaces.kept
         assert len(pickle.dumps(net)) < size + 1000
 
 

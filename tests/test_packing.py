@@ -27,7 +27,7 @@ pytestmark = pytest.mark.kernels
 
 @kernel
 def pack_rows(panel, source, row_stride, rows, columns, width):
-    packing.pack_rows(pointer(panel, 0), pointer(source, 0), row_stride, rows, columns, width)
+    packing.pack_rows(pointer(panel, 0), 0, width, pointer(source, 0), row_stride, 1, columns, rows)
 
 
 @kernel
@@ -348,46 +348,45 @@ def test_transposing_leaves_other_examples_and_units_alone(dtype):
 
 
 @kernel
-def pack(
-    target, slot, width, source, stride, k_stride, blocks, per_block, present, k_count, square
+def pack_panels(
+    panels, distance, width, source, column_stride, k_stride, count, columns, k_count, square
 ):
-    packing.pack_lines(
-        pointer(target, 0), slot, width, pointer(source, 0), stride, k_stride, blocks, per_block,
-        present, k_count, pointer(square, 0),
+    packing.pack_panels(
+        pointer(panels, 0), distance, width, pointer(source, 0), column_stride, k_stride, count,
+        columns, k_count, pointer(square, 0),
     )  # fmt: skip
 
 
 @each_dtype
 @pytest.mark.parametrize("road", ["neighbours", "along k", "strided"])
-def test_pack_lines(road, dtype):
-    """Every element where the formula says, zeros beyond the last line, nothing beyond a slot."""
+def test_pack_panels(road, dtype):
+    """Every element where the formula says, zeros beyond the last column, nothing else touched."""
     lanes = lane_count(dtype)
     width = TILE_VECTORS * lanes
-    for per_block, lines, k_count in (
-        (width, 1, 1), (width, width + 3, lanes + 1), (width, 2 * width, 2 * lanes),
-        (width, width - 1, lanes - 1), (5, 12, 3),
+    for columns, k_count in (
+        (1, 1), (width + 3, lanes + 1), (2 * width, 2 * lanes), (width - 1, lanes - 1),
+        (50 * width + 1, 3),  # more than is asked for in advance
     ):  # fmt: skip
-        blocks = -(-lines // per_block)
+        count = -(-columns // width)
         strides = {
-            "neighbours": (1, lines + 1),
+            "neighbours": (1, columns + 1),
             "along k": (k_count + 2, 1),
             "strided": (k_count * 2 + 1, 2),
         }
-        stride, k_stride = strides[road]
+        column_stride, k_stride = strides[road]
         fences = Fenced()
-        extent = (lines - 1) * stride + (k_count - 1) * k_stride + 1
+        extent = (columns - 1) * column_stride + (k_count - 1) * k_stride + 1
         source = fences(np.arange(1, extent + 1).astype(dtype))
-        slot = -(-k_count // lanes) * lanes * width
-        target = fences(np.full(blocks * slot, -1, dtype))
+        distance = -(-k_count // lanes) * lanes * width
+        panels = fences(np.full(count * distance, -1, dtype))
         square = fences(np.empty(lanes * lanes, dtype))
-        pack(
-            target, slot, width, source, stride, k_stride, blocks, per_block, lines, k_count, square
-        )
-        packed = target.reshape(blocks, -1, width)[:, :k_count]
-        for b, k, j in np.ndindex(packed.shape):
-            line = b * per_block + j
-            if line >= lines:
-                assert packed[b, k, j] == 0
-            elif j < per_block:
-                assert packed[b, k, j] == source[line * stride + k * k_stride]
+        pack_panels(
+            panels, distance, width, source, column_stride, k_stride, count, columns, k_count,
+            square,
+        )  # fmt: skip
+        packed = panels.reshape(count, -1, width)[:, :k_count]
+        i, k, j = np.indices(packed.shape)
+        column = i * width + j
+        place = np.minimum(column, columns - 1) * column_stride + k * k_stride
+        np.testing.assert_array_equal(packed, np.where(column < columns, source[place], 0))
         fences.check()

@@ -182,7 +182,7 @@ def test_no_file_names_a_machine(name):
 @pytest.mark.parametrize(
     ("source", "name", "found"),
     [
-        ("from ..workspace import plan_step", "kernels/step.py", "fastdnn.workspace"),
+        ("from ..planning import plan_step", "kernels/step.py", "fastdnn.planning"),
         ("from .. import engine", "kernels/step.py", "fastdnn.engine"),
         ("from . import simd", "kernels/step.py", "fastdnn.kernels.simd"),
         ("from .simd import at", "kernels/step.py", "fastdnn.kernels.simd"),

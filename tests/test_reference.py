@@ -309,7 +309,12 @@ def test_predict_and_accuracy():
     )
     assert ref.accuracy(X, one_hot([2, 2, 1, 1], 3), three, output_activation="softmax") == 0.75
     np.testing.assert_array_equal(ref.predict(X, one, output_activation="identity"), X)
-    with pytest.raises(ValueError, match="3 labels, X 4 examples"):
+    several = ref.predict(X, three, output_activation="sigmoid")
+    np.testing.assert_array_equal(several, [[0, 0, 0, 1], [1, 1, 1, 1], [1, 1, 0, 0]])
+    assert ref.accuracy(X, several, three) == 1.0
+    assert ref.accuracy(X, 1 - several, three) == 0.0
+    assert ref.accuracy(X, [[2, 2, 1, 1]], three, output_activation="softmax") == 0.75
+    with pytest.raises(ValueError, match=r"\(1, 3\), expected \(1, 4\)"):
         ref.accuracy(X, [0, 1, 0], one)
     with pytest.raises(ValueError, match="accuracy needs"):
         ref.accuracy(X, X, one, output_activation="identity")

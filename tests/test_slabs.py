@@ -7,7 +7,7 @@ import pytest
 from kernel_cases import assert_close, assert_same, each_dtype, each_team, fenced
 from step_cases import Net, Training, exact_gradients, flat_layouts, planned
 
-from fastdnn import workspace
+from fastdnn import planning
 from fastdnn.kernels import tables
 from fastdnn.kernels.dropout import keep_threshold
 from fastdnn.layout import ParameterLayout
@@ -156,7 +156,7 @@ class TestThePlan:
 
     def slabs(self, dims, examples, dtype):
         layout = ParameterLayout(dims, np.dtype(dtype))
-        plan = workspace.plan_step(layout, (1,) * (len(dims) - 2) + (3,), 0, examples, 4)
+        plan = planning.plan_step(layout, (1,) * (len(dims) - 2) + (3,), 0, examples, 4)
         if plan.shape[tables.SLABS] < 0:
             return 0
         blocks = plan.blocks[: plan.shape[tables.FIRST_LAYER_BLOCKS]]

@@ -28,7 +28,7 @@ import fastdnn
 from fastdnn import DivergenceError, reference, span, training
 from fastdnn.callbacks import Watcher
 from fastdnn.kernels import tables
-from fastdnn.workspace import plan_step
+from fastdnn.planning import plan_step
 
 pytestmark = pytest.mark.front
 
@@ -171,7 +171,7 @@ class TestSameTraining:
         for name in NETWORKS:
             net = network(name)
             net.fit(*problem(net, NETWORKS[name][1]), epochs=2, learning_rate=0.01)
-            (space,) = spans[-1].engine._workspaces.values()
+            (space,) = spans[-1].engine._workspaces.kept.values()
             kinds.add((space.plan.shape[tables.CHUNKS] > 0, len(space.plan.tasks) > 0))
         assert kinds == {(True, False), (False, False), (False, True)}
 

@@ -15,7 +15,7 @@ from kernel_cases import (
 )
 from step_cases import DEEP, OPTIMIZERS, SMALL, Net, Training, exact_gradients, flat_layouts
 
-from fastdnn import reference, workspace
+from fastdnn import planning, reference
 from fastdnn.kernels import tables
 from fastdnn.kernels.linear import K_BLOCK
 from fastdnn.kernels.microkernels import TILE_VECTORS, TILE_WIDTHS
@@ -132,7 +132,7 @@ def test_what_is_read_again_stays_in_the_caches(dtype):
     """A panel's run of k in the first level, a block's gradient and errors in half the second."""
     size = np.dtype(dtype).itemsize
     assert K_BLOCK * TARGET.panel_bytes <= 32 * 1024
-    for rows, panels in workspace._BLOCKS:
+    for rows, panels in planning._BLOCKS:
         assert rows * panels * TARGET.panel_bytes <= TARGET.second_level_bytes // 2
         assert rows * EXAMPLES_TOGETHER * size <= TARGET.second_level_bytes // 2
 

@@ -35,7 +35,7 @@ from step_cases import (
     planned,
 )
 
-from fastdnn import workspace
+from fastdnn import planning
 from fastdnn.kernels import tables
 from fastdnn.kernels.dropout import keep_threshold
 from fastdnn.kernels.microkernels import TILE_VECTORS
@@ -153,7 +153,7 @@ def test_the_thresholds_change_the_plan(dtype, monkeypatch):
     for sides, overrides in THRESHOLDS.items():
         with monkeypatch.context() as patch:
             planned(patch, overrides)
-            plans[sides] = workspace.plan_step(layout, (1, 1, 5), 1, WIDE_BATCH, 1)
+            plans[sides] = planning.plan_step(layout, (1, 1, 5), 1, WIDE_BATCH, 1)
     packs = {sides: plan.layers[:, tables.PACKED] >= 0 for sides, plan in plans.items()}
     transposes = {sides: plan.layers[1:, tables.PACKED_T] >= 0 for sides, plan in plans.items()}
     assert packs["packed"].all() and transposes["packed"].all()
@@ -275,7 +275,7 @@ def test_what_is_added_up_in_chunks(dtype, monkeypatch):
     def chunks(n_x, panels):
         layout = ParameterLayout((n_x, 64), np.dtype(dtype))
         examples = panels * TILE_VECTORS * lane_count(dtype)
-        return int(workspace.plan_step(layout, (0,), 0, examples, 1).shape[tables.CHUNKS])
+        return int(planning.plan_step(layout, (0,), 0, examples, 1).shape[tables.CHUNKS])
 
     few, some, many = (kib * 1024 // 64 // np.dtype(dtype).itemsize for kib in (80, 256, 512))
     if TARGET.panel_bytes == 256:
@@ -344,12 +344,12 @@ def test_little_work_passes_together(dtype):
     lanes = lane_count(np.dtype(dtype))
     panel = TILE_VECTORS * lanes
     for dims, panels, together in [
-        ((2, 16, 1), workspace.GROUP_PANELS, True),
-        ((2, 16, 1), workspace.GROUP_PANELS + 1, False),
-        ((200, 100, 1), workspace.GROUP_PANELS, False),
+        ((2, 16, 1), planning.GROUP_PANELS, True),
+        ((2, 16, 1), planning.GROUP_PANELS + 1, False),
+        ((200, 100, 1), planning.GROUP_PANELS, False),
     ]:
         layout = ParameterLayout(dims, np.dtype(dtype))
-        shape = workspace.plan_step(layout, (1, 3), 0, panels * panel, 4).shape
+        shape = planning.plan_step(layout, (1, 3), 0, panels * panel, 4).shape
         assert shape[tables.PANELS] == panels
         whole = shape[tables.GROUP] == panels and shape[tables.PIECES] == 1
         assert (whole and not shape[tables.CHUNKS]) == together

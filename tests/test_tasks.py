@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from kernel_cases import each_dtype
 
-from fastdnn import workspace
+from fastdnn import planning
 from fastdnn.kernels import tables
 from fastdnn.kernels.microkernels import TILE_ROWS, TILE_VECTORS, tile_height
 from fastdnn.kernels.tables import BACKWARD_TASK, FORWARD_TASK, OUTPUT_TASK
@@ -26,7 +26,7 @@ NETS = {
 def plan(dims, examples, dtype):
     layout = ParameterLayout(dims, np.dtype(dtype))
     codes = (1,) * (len(dims) - 2) + (5,)
-    return workspace.plan_step(layout, codes, 1, examples, 2)
+    return planning.plan_step(layout, codes, 1, examples, 2)
 
 
 @pytest.fixture(params=NETS)
@@ -99,9 +99,9 @@ def test_tasks_start_whole_tiles_and_vectors(case, dtype):
 
 
 def test_sizes_of_tasks_are_whole_tiles():
-    for units in range(max(workspace.TASK_UNITS), 5000):
+    for units in range(max(planning.TASK_UNITS), 5000):
         assert tile_height(units, TILE_VECTORS) == TILE_ROWS
-    assert all(size % TILE_ROWS == 0 for size in workspace.TASK_UNITS)
+    assert all(size % TILE_ROWS == 0 for size in planning.TASK_UNITS)
 
 
 @each_dtype

@@ -11,7 +11,7 @@ from network_cases import assert_same_bits, problem, tanh_network
 from numba import types
 
 import fastdnn
-from fastdnn import checkpoints, dispatch, engine, training
+from fastdnn import checkpoints, dispatch, engine, training, workspaces
 from fastdnn.callbacks import Watcher
 from fastdnn.kernels import step, updates
 from fastdnn.optimizers import OPTIMIZERS
@@ -259,6 +259,72 @@ def test_a_workspace_without_the_examples_is_not_trained_on():
     with pytest.raises(RuntimeError, match="does not hold the examples"):
         net._engine.steps(X, Y, np.full(2, -1), zeros, updates.SGD, zeros[0], M, holder=object())
     assert_same_bits(net._engine.buffer, before)
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": BATCH}])
+def test_a_training_is_compiled_for_its_longest_call(options, monkeypatch):
+    """A team that is worth it for many steps only is compiled before the clock starts, too."""
+    repeats, best_team = [], dispatch.best_team
+
+    def spy(work, **kind):
+        repeats.append(kind.get("repeats", 1))
+        return best_team(work, **kind)
+
+    monkeypatch.setattr(dispatch, "best_team", spy)
+    net = tanh_network()
+    net.fit(*problem(net, M), epochs=50, **options)
+    assert len(repeats) > 1 and repeats[0] >= max(repeats[1:]) > 1
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_training_has_one_workspace(weighted):
+    """That it is compiled for is that it trains in."""
+    net = tanh_network()
+    X, Y = problem(net, M)
+    net.fit(X, Y, epochs=2, sample_weight=np.ones(M) if weighted else None)
+    assert len(net._engine._workspaces.kept) == 1
+
+
+def test_what_ctrl_c_leaves_half_done_in_a_workspace_is_not_used_again(monkeypatch):
+    """After the rates of the dropout were deleted it must not leave trainings without any."""
+
+    def interrupted(rate):
+        raise KeyboardInterrupt
+
+    costs = []
+    for disturbed in (False, True):
+        net = tanh_network()
+        X, Y = problem(net, M)
+        net.fit(X, Y, epochs=2, dropout=0.5)
+        if disturbed:
+            with monkeypatch.context() as patch:
+                patch.setattr(workspaces, "keep_threshold", interrupted)
+                with pytest.raises(KeyboardInterrupt):
+                    net.fit(X, Y, dropout=0.25)
+        costs.append(net.fit(X, Y, epochs=2, dropout=0.5).cost)
+    assert costs[0] == costs[1]
+
+
+def test_a_call_inside_of_a_call_works_in_other_memory(monkeypatch):
+    """A signal handler that predicts or trains while its own thread is in such a call."""
+    net = tanh_network()
+    X, Y = problem(net, M)
+    expected, twin = net.forward(X), np.asfortranarray(X[:, ::-1])
+    run_team, inner = dispatch.run_team, []
+
+    def interrupted(*args, **kind):
+        monkeypatch.setattr(dispatch, "run_team", run_team)
+        inner.append(net.forward(twin))
+        inner.append(net.train_step(X, Y, learning_rate=0.0))
+        return run_team(*args, **kind)
+
+    for _ in range(2):  # also where memory is kept from the call before
+        monkeypatch.setattr(dispatch, "run_team", interrupted)
+        assert_same_bits(net.forward(X), expected)
+        assert_same_bits(inner[-2], expected[:, ::-1])
+        monkeypatch.setattr(dispatch, "run_team", interrupted)
+        assert net.train_step(X, Y, learning_rate=0.0) == inner[-1]
+        assert len(net._engine._workspaces.kept) <= 3
 
 
 def test_a_team_is_no_larger_than_its_workspace(monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
 
@@ -21,6 +22,10 @@ in_processes = pytest.mark.usefixtures("warm_cache")
 HANG_SECONDS = 100  # after which a scenario counts as hung; each takes a few
 MODULES = {"omp": "numba.np.ufunc.omppool", "workqueue": "numba.np.ufunc.workqueue"}
 LAYERS = [layer for layer, module in MODULES.items() if find_spec(module)]
+with suppress(ImportError):  # Numba has this one everywhere, its library is seldom installed
+    import numba.np.ufunc.tbbpool
+
+    LAYERS.append("tbb")
 FOUR_THREADS = {"NUMBA_NUM_THREADS": "4", "FASTDNN_NUM_THREADS": ""}
 
 # Layers and examples: fewer panels than threads; many; weights packed, and passed in groups.

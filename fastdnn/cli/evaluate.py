@@ -6,13 +6,16 @@ import argparse
 from typing import Any
 
 from . import options as types
-from .inputs import check_features, classes_of, load_labelled
+from .inputs import check_features, load_labelled, targets_of
 from .recipe import Recipe
 
 EXAMPLES = """\
 examples:
   fastdnn evaluate model.npz test.csv
   fastdnn evaluate cats.npz test_catvnoncat.h5
+
+A model saved from Python has no names of classes. Labels are numbers for it: quantities, or classes
+counted from 0.
 """
 
 
@@ -37,13 +40,13 @@ def run(options: argparse.Namespace) -> int:
     """Read, evaluate, print."""
     net = types.load_network(options)
     recipe = Recipe.of(net, options.model)
-    task = "regression" if net.output_activation == "identity" else "classification"
+    task = "classification" if recipe.class_names else "regression"  # which reads numbers
     dataset = load_labelled(
         options.data, target=options.target or recipe.target, features=options.features, task=task
     )
     X = dataset.X
     check_features(options.data, X, net)
-    y = classes_of(dataset, net, recipe)
+    y = targets_of(dataset, net, recipe)
     types.warn("evaluate", recipe.warning(X))
     scores = net.evaluate(recipe.apply(X, net.dtype), y)
     print(f"{types.described(scores)}  ({X.shape[1]} examples)")

@@ -21,6 +21,13 @@ from fastdnn.kernels.vectors import lane_count
 
 from . import options as types
 
+EXAMPLES = """\
+examples:
+  fastdnn info
+  FASTDNN_NUM_THREADS=2 fastdnn info              what a setting comes to
+  NUMBA_CPU_NAME=haswell fastdnn info             what is compiled for another processor
+"""
+
 EXTRAS = {
     "scikit-learn": "sklearn",
     "h5py": "data",
@@ -40,6 +47,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         help="print versions, processor features, threads and the place of the cache",
         description="Print versions, processor features, threads, and the place and size of the "
         "cache of compiled kernels.",
+        epilog=EXAMPLES,
         formatter_class=types.formatter,
     )
     return parser

@@ -70,11 +70,8 @@ def _other_features(name: str, X: Examples, net: DNN) -> ValueError:
     )
 
 
-def classes_of(dataset: Dataset, net: DNN, recipe: Recipe) -> NDArray[Any]:
-    """The labels of a data set as the network numbers them.
-
-    A file numbers the classes that happen to be in it; their names are what it shares with the
-    training data.
+def targets_of(dataset: Dataset, net: DNN, recipe: Recipe) -> NDArray[Any]:
+    """The labels of a data set as the network takes them: its own numbers of classes, or numbers.
 
     Raises
     ------
@@ -82,24 +79,36 @@ def classes_of(dataset: Dataset, net: DNN, recipe: Recipe) -> NDArray[Any]:
         For a class that the network was not trained on.
     """
     y = labels_of(dataset)
-    if dataset.class_names is None or y.ndim == 2 or y.dtype.kind == "f":
+    if y.ndim == 2:
         return y
-    known = recipe.class_names
-    if not known:  # a model saved from Python: its classes are numbers
-        if not all(name.isdecimal() for name in dataset.class_names):
-            return y
-        numbers: NDArray[Any] = np.array([int(name) for name in dataset.class_names])
-        return numbers.take(y)
-    numbers = np.zeros(len(dataset.class_names), np.int64)
+    if recipe.class_names:
+        return _named_classes(dataset.name, y, dataset.class_names or (), recipe.class_names)
+    if net.loss == "categorical_crossentropy":
+        return _numbered_classes(dataset.name, y, net.layer_dims[-1])
+    return y
+
+
+def _named_classes(
+    name: str, y: NDArray[Any], present: tuple[str, ...], known: tuple[str, ...]
+) -> NDArray[Any]:
+    """Classes y of a file, which numbers those that happen to be in it, as a model numbers them."""
+    numbers = np.zeros(len(present), np.int64)
     for i in np.unique(y).tolist():
-        found = _known(dataset.class_names[i], known)
+        found = _known(present[i], known)
         if found is None:
             raise ValueError(
-                f"{dataset.name} has the class {dataset.class_names[i]!r}, the model knows "
-                f"{', '.join(known)}"
+                f"{name} has the class {present[i]!r}, the model knows {', '.join(known)}"
             )
         numbers[i] = found
     return numbers.take(y)
+
+
+def _numbered_classes(name: str, y: NDArray[Any], count: int) -> NDArray[Any]:
+    """Numbers y as the classes that they count."""
+    strange = y[~np.isin(y, np.arange(count))]
+    if strange.size:
+        raise ValueError(f"{name} has the class {strange[0]:g}, the model knows 0 to {count - 1}")
+    return y.astype(np.int64)
 
 
 def _known(name: str, known: tuple[str, ...]) -> int | None:

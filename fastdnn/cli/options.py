@@ -10,9 +10,13 @@ from functools import partial
 from typing import Any
 
 from fastdnn import DNN, checks
+from fastdnn.kernels.activations import ACTIVATIONS
 
 # As a shell reports it: 128 + the number of the signal.
 INTERRUPTED = 130
+
+HIDDEN_ACTIVATIONS = tuple(name for name, kind in ACTIVATIONS.items() if kind.elementwise)
+PRECISIONS = tuple(dtype.name for dtype in checks.FLOAT_TYPES)
 
 formatter = partial(argparse.RawDescriptionHelpFormatter, max_help_position=32)
 
@@ -51,10 +55,12 @@ def seed(text: str) -> int:
 
 def layers(text: str) -> tuple[int, ...]:
     """Units of the hidden layers, as in ``128,64``; ``none`` for a network without any."""
-    if text == "none":
-        return ()
-    unit = whole("a layer")
-    return tuple(unit(part) for part in text.split(","))
+    sizes: tuple[int, ...] = () if text == "none" else _hidden_sizes(text)
+    return sizes
+
+
+def _numbers(text: str) -> list[int | float]:
+    return [_number(part) for part in text.split(",")]
 
 
 def _number(text: str) -> int | float:
@@ -62,6 +68,12 @@ def _number(text: str) -> int | float:
         with suppress(ValueError):
             return kind(text)
     raise ValueError(f"{text!r} is not a number")
+
+
+_hidden_sizes = checked(partial(checks.hidden_sizes, "layers"), _numbers)
+
+layer_dims = checked(partial(checks.layer_dims, name="layer-dims"), _numbers)
+"""Sizes of all layers from the features to the outputs, as in ``784,128,10``."""
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:

@@ -110,8 +110,7 @@ class Recipe:
             return None
         low, high = self.limits
         span = high - low
-        found = Moments.of(X)
-        found_low, found_high = found.low, found.high
+        found_low, found_high = _limits(X)
         if low - span <= found_low and found_high <= high + span:
             return None
         return (
@@ -223,6 +222,13 @@ class Moments:
             self.squares += np.square(rows, out=rows).sum(axis=0) + away**2 * (share * self.count)
             self.mean += away * share
         self.count += len(rows)
+
+
+def _limits(X: Examples) -> tuple[float, float]:
+    """Smallest and largest number of examples X (n_x, m)."""
+    blocks = [X] if isinstance(X, np.ndarray) else whole_blocks(X, dtype=np.float64)
+    limits = [(float(block.min()), float(block.max())) for block in blocks]
+    return min(low for low, _ in limits), max(high for _, high in limits)
 
 
 class ScaledSource:

@@ -14,7 +14,6 @@ from fastdnn import plotting
 from fastdnn.compiling import CompileClock
 from fastdnn.data.sources import import_extra
 from fastdnn.kernels import jit
-from fastdnn.kernels.activations import ACTIVATIONS
 from fastdnn.optimizers import OPTIMIZERS
 from fastdnn.storage import atomic_write, check_writable
 
@@ -89,10 +88,9 @@ def _add_network_options(parser: argparse.ArgumentParser) -> None:
         metavar="N,N,...",
         help="units of the hidden layers, or 'none' (default: 128,64)",
     )
-    hidden = [name for name, kind in ACTIVATIONS.items() if kind.elementwise]
     group.add_argument(
         "--hidden",
-        choices=hidden,
+        choices=types.HIDDEN_ACTIVATIONS,
         default="relu",
         help="activation of the hidden layers (default: %(default)s)",
     )
@@ -104,7 +102,7 @@ def _add_network_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--dtype",
-        choices=("float32", "float64"),
+        choices=types.PRECISIONS,
         default="float32",
         help="precision (default: %(default)s)",
     )

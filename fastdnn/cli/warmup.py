@@ -41,7 +41,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--dtype",
-        choices=("float32", "float64"),
+        choices=types.PRECISIONS,
         action="append",
         help="this precision only (may be given twice)",
     )
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
         raise OSError(f"compiled kernels cannot be kept: the cache is {cache_described()}")
     began = time.perf_counter()
     compiled = 0.0
-    for dtype in options.dtype or ("float32", "float64"):
+    for dtype in options.dtype or types.PRECISIONS:
         for what, use in USES.items():
             with CompileClock() as clock:
                 use(np.dtype(dtype))

@@ -88,6 +88,13 @@ class NetworkEstimator(Settings):
         Returns
         -------
         self
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter is none of the values that the class names; X, y or a weight is not
+            finite, is sparse or empty, or they differ in length; classes or outputs are
+            not those of the fit that is gone on with; or the training diverges.
         """
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val go together, expected both or neither")
@@ -330,17 +337,19 @@ class NetworkEstimator(Settings):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "network_")
 
-    @property
-    def coefs_(self) -> list[NDArray[Any]]:
-        """Weights of each layer, (n_in, n_out): views into the network's."""
-        layers = range(1, len(self.network_.layer_dims))
-        return [self.network_.parameters[f"W{layer}"].T for layer in layers]
+    # Tuples, for an array put into a list that nobody keeps would be lost without a word.
 
     @property
-    def intercepts_(self) -> list[NDArray[Any]]:
+    def coefs_(self) -> tuple[NDArray[Any], ...]:
+        """Weights of each layer, (n_in, n_out): views into the network's."""
+        layers = range(1, len(self.network_.layer_dims))
+        return tuple(self.network_.parameters[f"W{layer}"].T for layer in layers)
+
+    @property
+    def intercepts_(self) -> tuple[NDArray[Any], ...]:
         """Biases of each layer, (n_out,): views into the network's."""
         layers = range(1, len(self.network_.layer_dims))
-        return [self.network_.parameters[f"b{layer}"][:, 0] for layer in layers]
+        return tuple(self.network_.parameters[f"b{layer}"][:, 0] for layer in layers)
 
 
 def _product(a: NDArray[Any] | None, b: NDArray[Any] | None) -> NDArray[Any] | None:

@@ -86,8 +86,9 @@ class DNNClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc]
     network_ : fastdnn.DNN
         The trained network: ``network_.save(path)``.
     classes_ : ndarray of shape (n_classes,)
-    coefs_, intercepts_ : list of ndarray
-        Weights (n_in, n_out) and biases (n_out,) of each layer: views into the network's.
+    coefs_, intercepts_ : tuple of ndarray
+        Weights (n_in, n_out) and biases (n_out,) of each layer: views into the network's, so
+        that ``coefs_[0][...] = W`` sets them.
     loss_, best_loss_, loss_curve_ : float, float or None, list of float
         Training loss: the last, the lowest (None with `early_stopping`), and of every epoch.
     validation_loss_curve_, validation_scores_, best_validation_score_
@@ -131,6 +132,12 @@ class DNNClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc]
         Returns
         -------
         self
+
+        Raises
+        ------
+        TypeError, ValueError
+            As of `fit`; if `early_stopping` or ``class_weight="balanced"`` is set, or `classes` is
+            missing in the first call, or another one later.
         """
         if isinstance(self.class_weight, str):
             raise ValueError(
@@ -141,7 +148,19 @@ class DNNClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc]
         return fitted
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """The most probable class of each row (m,), or the 0/1 indicator of its labels."""
+        """The most probable class of each row (m,), or the 0/1 indicator of its labels.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before a fit.
+        TypeError, ValueError
+            If X is not finite, is sparse, or has other features than the X that was fitted.
+        """
         codes = decide(self._forward(X), self.network_.output_activation)
         if self._multilabel:
             return codes.T
@@ -150,7 +169,13 @@ class DNNClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc]
         return labels
 
     def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
-        """Probability of each class or label for each row, (m, n_classes)."""
+        """Probability of each class or label for each row, (m, n_classes).
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, TypeError, ValueError
+            As of `predict`.
+        """
         AL = self._forward(X)
         if self._multilabel or self.n_outputs_ > 1:
             return AL.T
@@ -159,7 +184,13 @@ class DNNClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc]
         return np.column_stack([1 - AL[0], AL[0]])
 
     def predict_log_proba(self, X: ArrayLike) -> NDArray[Any]:
-        """Logarithm of `predict_proba`: -inf for a probability of zero."""
+        """Logarithm of `predict_proba`: -inf for a probability of zero.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, TypeError, ValueError
+            As of `predict`.
+        """
         with np.errstate(divide="ignore"):
             logarithms: NDArray[Any] = np.log(self.predict_proba(X))
         return logarithms

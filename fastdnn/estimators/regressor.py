@@ -63,12 +63,29 @@ class DNNRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[misc]
         Returns
         -------
         self
+
+        Raises
+        ------
+        TypeError, ValueError
+            As of `fit`; if `early_stopping` is set.
         """
         fitted: DNNRegressor = self._fit(X, y, sample_weight, incremental=True)
         return fitted
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Predictions for each row: (m,), or (m, n_outputs) for several outputs."""
+        """Predictions for each row: (m,), or (m, n_outputs) for several outputs.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before a fit.
+        TypeError, ValueError
+            If X is not finite, is sparse, or has other features than the X that was fitted.
+        """
         AL = self._forward(X)
         return AL[0] if self.n_outputs_ == 1 else AL.T
 

@@ -11,7 +11,7 @@ from typing import Any
 from fastdnn.kernels.activations import LEAKY_SLOPE
 from fastdnn.memory import Array
 
-from .arrays import operand, same_shape
+from .arrays import number, operand, same_shape
 from .elementwise import activate, backward
 
 
@@ -27,6 +27,8 @@ def _back(name: str, dA: Any, Z: Any, slope: float = LEAKY_SLOPE) -> Array:
 
 def identity(Z: Array) -> tuple[Array, Array]:
     """No activation, for regression: A = Z.
+
+    A is Z itself and no copy where Z is an array of float32 or float64.
 
     Parameters
     ----------
@@ -50,7 +52,7 @@ def identity(Z: Array) -> tuple[Array, Array]:
 
 
 def identity_backward(dA: Array, Z: Array) -> Array:
-    """Derivative of `identity`: dZ = dA.
+    """Derivative of `identity`: dZ = dA, itself and no copy where it is of float32 or float64.
 
     Parameters
     ----------
@@ -139,14 +141,14 @@ def leaky_relu(Z: Array, alpha: float = LEAKY_SLOPE) -> tuple[Array, Array]:
     Raises
     ------
     TypeError, ValueError
-        If Z does not hold real numbers, or none at all.
+        If Z does not hold real numbers, or none at all, or alpha is not a finite number.
 
     Examples
     --------
     >>> leaky_relu([[-1.0, 2.0]])[0]
     array([[-0.01,  2.  ]])
     """
-    return _forward("leaky_relu", Z, float(alpha))
+    return _forward("leaky_relu", Z, number("alpha", alpha))
 
 
 def leaky_relu_backward(dA: Array, Z: Array, alpha: float = LEAKY_SLOPE) -> Array:
@@ -165,14 +167,15 @@ def leaky_relu_backward(dA: Array, Z: Array, alpha: float = LEAKY_SLOPE) -> Arra
     Raises
     ------
     TypeError, ValueError
-        If an array does not hold real numbers, or their shapes differ.
+        If an array does not hold real numbers, their shapes differ, or alpha is not a finite
+        number.
 
     Examples
     --------
     >>> leaky_relu_backward([[5.0, 5.0, 5.0]], [[-1.0, 0.0, 2.0]])
     array([[0.05, 5.  , 5.  ]])
     """
-    return _back("leaky_relu", dA, Z, float(alpha))
+    return _back("leaky_relu", dA, Z, number("alpha", alpha))
 
 
 def sigmoid(Z: Array) -> tuple[Array, Array]:

@@ -1,7 +1,8 @@
-"""The caller's arrays, checked and of one dtype."""
+"""The caller's arrays and numbers, checked; arrays that meet in one dtype."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,13 @@ def operand(name: str, value: Any, ndim: int | None = None) -> Array:
         if fits and value.size > 0 and value.flags.aligned:
             return value
     return checks.float_array(name, value, ndim=_ANY_NDIM if ndim is None else ndim)
+
+
+def number(name: str, value: Any) -> float:
+    """A finite float; one that is one is not looked at further, for what is called every step."""
+    if type(value) is float and math.isfinite(value):
+        return value
+    return checks.real_number(name, value)
 
 
 def common(*arrays: Array) -> tuple[Array, ...]:

@@ -16,18 +16,19 @@ from .losses import targets
 LinearCache = tuple[Array, Array, Array]
 Cache = tuple[LinearCache, Array]
 
+Names = tuple[str, str, str]  # what the caller calls A_prev, W and b
 
-def _linear_operands(A: Any, W: Any, b: Any, layer: str = "") -> tuple[Array, ...]:
+
+def _linear_operands(A: Any, W: Any, b: Any, names: Names) -> tuple[Array, ...]:
     """A, W and b checked against each other, in one precision."""
-    a, w = operand("A" + layer, A, 2), operand("W" + layer, W, 2)
-    bias = operand("b" + layer, b, 2)
+    a, w, bias = operand(names[0], A, 2), operand(names[1], W, 2), operand(names[2], b, 2)
     if w.shape[1] != a.shape[0]:
         raise ValueError(
-            f"W{layer} has shape {w.shape} and A{layer} {a.shape}, expected W (n_l, n_prev) and "
-            f"A (n_prev, m): examples are columns"
+            f"{names[1]} has shape {w.shape} and {names[0]} {a.shape}, expected (n_l, n_prev) and "
+            "(n_prev, m): examples are columns"
         )
     if bias.shape != (w.shape[0], 1):
-        checks.shape("b" + layer, bias, (w.shape[0], 1))
+        checks.shape(names[2], bias, (w.shape[0], 1))
     return common(a, w, bias)
 
 
@@ -55,7 +56,7 @@ def linear_forward(A: Array, W: Array, b: Array) -> tuple[Array, LinearCache]:
     >>> linear_forward([[1.0], [2.0]], [[3.0, 4.0]], [[0.5]])[0]
     array([[11.5]])
     """
-    a, w, bias = _linear_operands(A, W, b)
+    a, w, bias = _linear_operands(A, W, b, ("A", "W", "b"))
     return product(w, a, bias=bias), (A, W, b)
 
 
@@ -90,12 +91,12 @@ def linear_activation_forward(
     array([[0.]])
     """
     checks.choice("activation", activation, ACTIVATIONS)
-    return layer_forward(A_prev, W, b, activation)
+    return layer_forward(A_prev, W, b, activation, ("A_prev", "W", "b"))
 
 
-def layer_forward(A_prev: Any, W: Any, b: Any, name: str, layer: str = "") -> tuple[Array, Cache]:
-    """`linear_activation_forward` with the layer's number for messages."""
-    a, w, bias = _linear_operands(A_prev, W, b, layer)
+def layer_forward(A_prev: Any, W: Any, b: Any, name: str, names: Names) -> tuple[Array, Cache]:
+    """`linear_activation_forward` of the activation ``name``."""
+    a, w, bias = _linear_operands(A_prev, W, b, names)
     if name == "identity":
         Z = A = product(w, a, bias=bias)
     elif ACTIVATIONS[name].elementwise:
@@ -137,7 +138,7 @@ def linear_backward(dZ: Array, cache: LinearCache) -> tuple[Array, Array, Array]
     >>> linear_backward([[1.0, 1.0]], cache)
     (array([[2., 2.]]), array([[2.]]), array([[1.]]))
     """
-    a, w = _cached("cache", cache, 3)[:2]
+    a, w = cached("cache", cache, 3)[:2]
     error = operand("dZ", dZ, 2)
     A_prev, W = operand("A_prev", a, 2), operand("W", w, 2)
     n_l, m = error.shape
@@ -153,7 +154,7 @@ def linear_backward(dZ: Array, cache: LinearCache) -> tuple[Array, Array, Array]
     return product(W.T, error), dW, db
 
 
-def _cached(name: str, value: Any, length: int) -> tuple[Any, ...]:
+def cached(name: str, value: Any, length: int) -> tuple[Any, ...]:
     """A cache as the forward functions make it."""
     if not isinstance(value, tuple | list) or len(value) != length:
         made = "(A_prev, W, b)" if length == 3 else "((A_prev, W, b), Z)"
@@ -192,7 +193,7 @@ def linear_activation_backward(
     (array([[0., 2.]]), array([[1.5]]), array([[0.5]]))
     """
     checks.choice("activation", activation, ACTIVATIONS)
-    linear_cache, z = _cached("cache", cache, 2)
+    linear_cache, z = cached("cache", cache, 2)
     passed, Z = operand("dA", dA, 2), operand("Z", z, 2)
     same_shape("dA", passed, "Z", Z)
     dZ = passed if activation == "identity" else backward(activation, passed, Z)
@@ -235,7 +236,7 @@ def back_prop_single_step(
     array([[0.02, 2.  ]])
     """
     if activation == "softmax":
-        linear_cache, z = _cached("cache", cache, 2)
+        linear_cache, z = cached("cache", cache, 2)
         A = activate("softmax", operand("Z", z, 2))
         return linear_backward(step(A, targets(Y, A), 1.0), linear_cache)
     return linear_activation_backward(

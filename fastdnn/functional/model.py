@@ -14,6 +14,7 @@ from .elementwise import backward, notebook_error, step
 from .layers import (
     Cache,
     back_prop_single_step,
+    cached,
     layer_forward,
     linear_activation_backward,
     linear_backward,
@@ -81,13 +82,13 @@ def L_model_forward(
     array([[0.5]])
     """
     names = _activations(hidden_activation, output_activation, _layers(parameters))
-    operand("X", X, 2)
-    A = X
+    A, called = X, "X"
     caches = []
     for layer, name in enumerate(names, start=1):
-        W, b = parameters[f"W{layer}"], parameters[f"b{layer}"]
-        A, cache = layer_forward(A, W, b, name, str(layer))
+        W, b = f"W{layer}", f"b{layer}"
+        A, cache = layer_forward(A, parameters[W], parameters[b], name, (called, W, b))
         caches.append(cache)
+        called = f"A{layer}"
     return A, caches
 
 
@@ -144,7 +145,7 @@ def L_model_backward(
     >>> L_model_backward(AL, [1], caches)["dW1"]
     array([[-0.5,  0.5]])
     """
-    layers = _cache_count(caches)
+    layers = _checked_caches(caches)
     names = _activations(hidden_activation, output_activation, layers)
     dZ = _output_error(AL, Y, caches[-1], names[-1])
     grads: dict[str, Array] = {}
@@ -189,7 +190,7 @@ def L_Layer_Back_Prop(AL: Array, Y: Array, caches: Sequence[Cache]) -> dict[str,
     array([[ 0.5],
            [-0.5]])
     """
-    layers = _cache_count(caches)
+    layers = _checked_caches(caches)
     grads: dict[str, Array] = {}
     dA = AL
     for layer in range(layers, 0, -1):
@@ -200,9 +201,12 @@ def L_Layer_Back_Prop(AL: Array, Y: Array, caches: Sequence[Cache]) -> dict[str,
     return grads
 
 
-def _cache_count(caches: Any) -> int:
+def _checked_caches(caches: Any) -> int:
+    """Number of layers whose caches a list holds."""
     if not isinstance(caches, list | tuple) or not caches:
         raise TypeError("caches is not the list that L_model_forward returns, one entry per layer")
+    for i, cache in enumerate(caches):
+        cached(f"caches[{i}]", cache, 2)
     return len(caches)
 
 

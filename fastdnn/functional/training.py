@@ -15,8 +15,9 @@ from fastdnn.history import History
 from fastdnn.initialisation import initialise
 from fastdnn.memory import Array
 from fastdnn.network import DNN
+from fastdnn.scoring import DEFAULT_LOSS, decide
 
-from .arrays import operand, same_shape
+from .arrays import number, operand, same_shape
 from .elementwise import step, step_in_place
 from .model import L_model_forward
 
@@ -127,7 +128,8 @@ def update_parameters(
     ------
     TypeError, ValueError
         If an array does not hold real numbers, a gradient is missing or has another shape than its
-        parameter, or an array to overwrite is read-only or not of floats.
+        parameter, the learning rate is not a finite number, or an array to overwrite is read-only
+        or not of floats.
 
     Examples
     --------
@@ -135,7 +137,7 @@ def update_parameters(
     >>> update_parameters(parameters, {"dW1": np.array([[1.0]]), "db1": np.array([[5.0]])}, 0.1)
     {'W1': array([[0.9]]), 'b1': array([[1.5]])}
     """
-    rate = float(learning_rate)
+    rate = number("learning_rate", learning_rate)
     checked = [_pair(name, w, grads, inplace) for name, w in parameters.items()]
     for name, w, g in checked:
         if inplace:
@@ -313,7 +315,7 @@ def predict(
     hidden_activation: str | Sequence[str] = "relu",
     output_activation: str = "sigmoid",
 ) -> Array:
-    """Labels of the examples: AL > 0.5 with one output, the largest of several.
+    """Labels of the examples: AL > 0.5 of a sigmoid, the largest of a softmax.
 
     Parameters
     ----------
@@ -325,7 +327,7 @@ def predict(
 
     Returns
     -------
-    labels : ndarray of int64 of shape (1, m), or AL of shape (n_y, m)
+    labels : ndarray of int64 of shape (1, m), or (n_y, m) of n_y sigmoids; or AL of shape (n_y, m)
 
     Raises
     ------
@@ -341,11 +343,9 @@ def predict(
     AL, _ = L_model_forward(
         X, parameters, hidden_activation=hidden_activation, output_activation=output_activation
     )
-    if output_activation not in ("sigmoid", "softmax"):
+    if output_activation not in DEFAULT_LOSS:
         return AL
-    if AL.shape[0] == 1:
-        return (AL > 0.5).astype(np.int64)
-    labels: Array = np.argmax(AL, axis=0, keepdims=True).astype(np.int64)
+    labels: Array = np.atleast_2d(decide(AL, output_activation)).astype(np.int64, copy=False)
     return labels
 
 
@@ -357,12 +357,13 @@ def accuracy(
     hidden_activation: str | Sequence[str] = "relu",
     output_activation: str = "sigmoid",
 ) -> float:
-    """Share of the examples whose label is predicted.
+    """Share of the labels that are predicted: one of each example, or n_y of n_y sigmoids.
 
     Parameters
     ----------
     X : ndarray of shape (n_x, m)
-    y : ndarray of shape (1, m) or (m,), labels, or (n_y, m), one-hot
+    y : ndarray of shape (1, m) or (m,), labels, or (n_y, m), one-hot or those of n_y sigmoids
+        0 and 1 for a sigmoid, class indices for a softmax.
     parameters : dict
     hidden_activation : str or sequence of L - 1 str
     output_activation : {"sigmoid", "softmax"}
@@ -375,7 +376,8 @@ def accuracy(
     Raises
     ------
     TypeError, ValueError
-        As of `L_model_forward`; if y does not fit X, or the output is not one of classes.
+        As of `L_model_forward`; if y does not fit X and the network, is masked or not numbers, a
+        label is not within 0 ... 1 or no such class, or the output is not one of classes.
 
     Examples
     --------
@@ -383,16 +385,14 @@ def accuracy(
     >>> accuracy(np.array([[0.0, 0.5, 1.0, 2.0]]), [0, 1, 1, 1], parameters)
     0.75
     """
-    checks.choice("output_activation", output_activation, ("sigmoid", "softmax"))
-    labels = np.asarray(y)
-    if labels.ndim == 2:
-        labels = labels[0] if labels.shape[0] == 1 else np.argmax(labels, axis=0)
-    predicted = predict(
+    loss = DEFAULT_LOSS[checks.choice("output_activation", output_activation, DEFAULT_LOSS)]
+    AL, _ = L_model_forward(
         X, parameters, hidden_activation=hidden_activation, output_activation=output_activation
-    )[0]
-    if labels.shape != predicted.shape:
-        raise ValueError(
-            f"y has shape {np.shape(y)}, expected ({predicted.size},) labels, "
-            f"(1, {predicted.size}), or one-hot columns"
-        )
-    return float(np.mean(predicted == labels))
+    )
+    n_y, m = AL.shape
+    given = checks.number_array("y", y)
+    if output_activation == "softmax" and given.shape == (1, m):  # as `predict` gives them
+        given = given[0]
+    labels = checks.labels(given, n_y, m, loss, AL.dtype, name="y")
+    right = decide(AL, output_activation) == decide(labels, output_activation)
+    return float(np.mean(right))

@@ -1,8 +1,10 @@
 """Every activation: its formula on one vector (``relu1``), and the loops that apply it to arrays.
 
 To add one, write its two formulas here, give them a code in ``ACTIVATIONS`` and a branch in
-``activate1`` and ``backward1``, and write its plain-NumPy twin in ``fastdnn.reference``. Tests,
-the documentation's table, ``DNN`` and the estimators read the table.
+``activate1`` and ``backward1``; write its plain-NumPy twin in ``fastdnn.reference``, its two public
+functions in ``fastdnn.functional``, and its operator in ``fastdnn.storage.exchange``. Tests, which
+find what is missing, the documentation's table, ``DNN``, the estimators and the command read the
+table.
 
 A derivative is written from the activation's value a = g(z), so that training keeps one array a
 layer; every activation here is one-to-one where its derivative varies, so a says all.
@@ -69,15 +71,15 @@ def relu1_backward(dA, a):
 
 
 @routine
-def leaky_relu1(z):
-    """z, or 0.01 z where z < 0."""
-    return select(z < 0, z * LEAKY_SLOPE, z)
+def leaky_relu1(z, slope):
+    """z, or slope z where z < 0."""
+    return select(z < 0, z * slope, z)
 
 
 @routine
-def leaky_relu1_backward(dA, a):
-    """0.01 dA where z < 0 (which is where a < 0), dA elsewhere, also at 0."""
-    return select(a < 0, dA * LEAKY_SLOPE, dA)
+def leaky_relu1_backward(dA, z, slope):
+    """slope dA where z < 0, dA elsewhere, also at 0; with a positive slope a does for z."""
+    return select(z < 0, dA * slope, dA)
 
 
 @routine
@@ -111,7 +113,7 @@ def activate1(code, z):
     if code == RELU:
         return relu1(z)
     if code == LEAKY_RELU:
-        return leaky_relu1(z)
+        return leaky_relu1(z, LEAKY_SLOPE)
     if code == SIGMOID:
         return elementary.sigmoid(z)
     if code == TANH:
@@ -127,7 +129,7 @@ def backward1(code, dA, a):
     if code == RELU:
         return relu1_backward(dA, a)
     if code == LEAKY_RELU:
-        return leaky_relu1_backward(dA, a)
+        return leaky_relu1_backward(dA, a, LEAKY_SLOPE)
     if code == SIGMOID:
         return sigmoid1_backward(dA, a)
     if code == TANH:

@@ -21,6 +21,8 @@ from .activations import (
     activate_run,
     backward1,
     backward_run,
+    leaky_relu1,
+    leaky_relu1_backward,
     softmax_backward_columns,
     softmax_columns,
 )
@@ -52,12 +54,6 @@ ONE_BY_ONE = 8
 
 
 @routine
-def leaky1(z, slope):
-    """z, or slope z where z < 0."""
-    return select(z < 0, z * slope, z)
-
-
-@routine
 def backward_from_z1(code, dA, z, slope):
     """dZ = dA g'(z) from z itself, with any slope for the leaky relu.
 
@@ -65,7 +61,7 @@ def backward_from_z1(code, dA, z, slope):
     relative precision where a = g(z) has long been rounded to 1.
     """
     if code == LEAKY_RELU:
-        return select(z < 0, dA * slope, dA)
+        return leaky_relu1_backward(dA, z, slope)
     if code == SIGMOID:
         e = elementary.exp(-absolute(z))
         return dA * (e / ((e + 1.0) * (e + 1.0)))
@@ -131,7 +127,7 @@ def activate(member, counters, team, A, Z, code, slope):
         activate_run(code, at(p, first), at(q, first), end - first)
         return
     for i in range(first, end, lane):
-        store_up_to(at(p, i), leaky1(load_up_to(at(q, i), end - i), slope), end - i)
+        store_up_to(at(p, i), leaky_relu1(load_up_to(at(q, i), end - i), slope), end - i)
 
 
 @kernel

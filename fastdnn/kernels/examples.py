@@ -170,14 +170,14 @@ def softmax_panels(work, shape, layers, layer, target, panels):
 
 @routine
 def forward_units(
-    work, parameters, shape, layers, layer, row, row_end, source, slot, panels, step, panel
+    work, parameters, shape, layers, layer, row, row_end, source, slot, panels, mask_step, panel
 ):  # fmt: skip
     """Some units of a layer for ``panels`` panels from ``panel`` on, also in the panels of units.
 
     Their input stands from panel ``source`` on, they themselves from ``slot`` on.
     """
     out_of_line()
-    key = mask_key(shape[SEED], step, layer)
+    key = mask_key(shape[SEED], mask_step, layer)
     forward_rows(work, parameters, shape, layers, layer, row, row_end, source, slot, panels, key,
                  panel)  # fmt: skip
     if layer + 1 < shape[LAYERS]:
@@ -189,11 +189,11 @@ def forward_units(
 
 @routine
 def backward_units(
-    work, parameters, shape, layers, layer, row, row_end, panel, slot, panels, step
+    work, parameters, shape, layers, layer, row, row_end, panel, slot, panels, mask_step
 ):  # fmt: skip
     """dZ_prev = (W^T dZ) g'(Z_prev) of some units for ``panels`` panels from ``panel`` on."""
     out_of_line()
-    key = mask_key(shape[SEED], step, layer - 1)
+    key = mask_key(shape[SEED], mask_step, layer - 1)
     n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
     stride, previous = layers[layer, OUTPUT_PANEL], layers[layer - 1, OUTPUT_PANEL]
     error = pointer(work, layers[layer, ERROR] + slot * stride)

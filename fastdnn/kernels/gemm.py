@@ -33,7 +33,7 @@ from .microkernels import (
     multiply_tiles,
     tile_vectors,
 )
-from .packing import pack_left, pack_lines
+from .packing import pack_left, pack_panels
 from .simd import (
     at,
     fma,
@@ -85,8 +85,8 @@ def own_size(dtype: np.dtype) -> int:
 
 
 @routine
-def finish_tile(out, values, stride, tile, tile_stride, rows, columns, adds, code):
-    """Bring a finished tile home: out = tile (+ out), and values = g(out) where ``code`` >= 0."""
+def finish_tile(out, values, stride, tile, tile_stride, rows, columns, adds, scale, code):
+    """Bring a tile home: out = tile, or scale * tile + out; values = g(out) where ``code`` >= 0."""
     out_of_line()
     lane = lanes(out)
     for i in range(rows):
@@ -95,7 +95,7 @@ def finish_tile(out, values, stride, tile, tile_stride, rows, columns, adds, cod
             place = at(out, i * stride + j)
             z = load_up_to(at(tile, i * tile_stride + j), left)
             if adds:
-                z = z + load_up_to(place, left)
+                z = fma(z, splat(out, scale), load_up_to(place, left))
             store_up_to(place, z, left)
             if code >= 0:
                 store_up_to(at(values, i * stride + j), activate1(code, z), left)
@@ -132,10 +132,10 @@ def _pack_panels(
     while piece >= 0:
         panel, k = piece // runs * together, piece % runs * rows
         j = panel * width
-        pack_lines(
+        pack_panels(
             at(packed, panel * slot + k * width), slot, width,
             at(right, j * right_column + k * right_k), right_column, right_k,
-            together, width, columns - j, min(rows, depth - k), square,
+            together, columns - j, min(rows, depth - k), square,
         )  # fmt: skip
         finish(counters, team)
         piece = _next(counters, PANEL_PIECES, phase, member, team, count, piece)
@@ -189,19 +189,20 @@ def _block(
                 if packs_left:
                     a, a_tile, a_row, a_k = at(packed_left, k * m + i * run), high * run, 1, high
                 home = at(out, i * n + j)
-                target, target_stride = home, n
+                target, target_stride, factor = home, n, scale
                 mode = ADD if k > 0 else first_mode
                 if not direct:
                     target, target_stride = own_tile, width
-                    mode = SET if k > 0 else first_mode
+                    if k > 0:  # what is added comes home by one operation, as from a whole tile
+                        mode, factor = SET, 1.0
                 multiply_tiles(
                     micro_kernel, high, vectors, tiles, target, target_stride,
-                    a, a_tile, a_row, a_k, 0, b, b_k, run, 1, mode, scale, at(bias, i),
+                    a, a_tile, a_row, a_k, 0, b, b_k, run, 1, mode, factor, at(bias, i),
                 )  # fmt: skip
                 if activates or not direct:
                     finish_tile(
                         home, at(values, i * n + j), n, target, target_stride, tiles * high,
-                        columns, k > 0 and not direct, code if activates else NO_ACTIVATION,
+                        columns, k > 0 and not direct, scale, code if activates else NO_ACTIVATION,
                     )  # fmt: skip
                 i += tiles * high
 
@@ -337,7 +338,7 @@ def _dot_products(
         place = first * line_out
         rows, columns = (1, (end - first) * n) if tall else (m, end - first)
         p = at(out, place)
-        finish_tile(p, at(values, place), n, p, n, rows, columns, False, code)
+        finish_tile(p, at(values, place), n, p, n, rows, columns, False, scale, code)
 
 
 # --- sums of rows ---------------------------------------------------------------------------------
@@ -405,7 +406,7 @@ def _sums_of_rows(
                     store_up_to(place, total, rest)
         if code >= 0:
             p = at(out, start)
-            finish_tile(p, at(values, start), n, p, n, m, columns, False, code)
+            finish_tile(p, at(values, start), n, p, n, m, columns, False, scale, code)
 
 
 # --- the whole product ---------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from .activations import SOFTMAX, activate_run
 from .arrays import all_finite
 from .examples import forward_rows, softmax_panels
 from .jit import kernel, routine
-from .packing import pack_lines
+from .packing import pack_panels, pack_weights
 from .simd import (
     at,
     fma,
@@ -49,7 +49,6 @@ from .tables import (
     W,
 )
 from .team import PANEL_PIECES, RESULT, atomic_add, claim
-from .weights import pack_weights
 
 
 @routine
@@ -92,11 +91,11 @@ def forward_panels(member, counters, team, shape, layers, parameters, work, x, o
         panel = piece * group
         panels = min(group, shape[PANELS] - panel)
         # All panels of the group at once: rows of a large X lie on different pages of memory.
-        pack_lines(
+        pack_panels(
             pointer(work, layers[0, INPUT] + slot * layers[0, INPUT_PANEL]),
             layers[0, INPUT_PANEL], width,
             pointer(x, panel * width * shape[X_COLUMN]), shape[X_COLUMN], shape[X_ROW],
-            panels, width, examples - panel * width, n_in, scratch,
+            panels, examples - panel * width, n_in, scratch,
         )  # fmt: skip
         if not _finite_panels(work, shape, layers, slot, panels):
             atomic_add(counters, RESULT, 1)

@@ -14,10 +14,9 @@ Five decorators, by what a function is for:
     a kernel with a ``prange`` loop (``team.launch``); cached on disk.
 
 No fast-math flag is set anywhere. The hot loops already say which operations fuse and in which
-order sums run (``kernels.simd``), so the flags would only let LLVM choose differently in a serial
-and in a parallel twin, and results would stop being bit-identical; ``nnan`` would even delete the
-checks that keep NaN visible. ``error_model="numpy"`` drops the branch on a zero divisor, which
-otherwise prevents vectorisation.
+order sums run (``kernels.simd``), so the flags would only let LLVM change bits where it likes, and
+``nnan`` would delete the checks that keep NaN visible. ``error_model="numpy"`` drops the branch on
+a zero divisor, which otherwise prevents vectorisation.
 
 Kernels allocate nothing, so they are compiled without Numba's memory management (``_nrt``): each
 array handed from one routine to the next would otherwise be counted up and down again by atomic
@@ -188,7 +187,7 @@ def standalone(function: Callable[..., Any]) -> Any:
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile ``function`` as a serial kernel, lazily for each dtype, cached on disk."""
+    """Compile ``function``, lazily for each dtype, cached on disk."""
     if config.DISABLE_JIT:
         return _silent(function)
     return _with_cache(numba.njit(**_FLAGS)(function))

@@ -285,11 +285,7 @@ def _tiles(
         builder.position_at_end(leave)
         return context.get_dummy_value()
 
-    i64 = types.int64
-    return types.void(
-        i64, i64, i64, out, i64, left, i64, i64, i64, i64, right, i64, i64, i64, i64,
-        out.dtype, beside,
-    ), codegen  # fmt: skip
+    return types.void(*_kinds(out.dtype)), codegen
 
 
 @standalone

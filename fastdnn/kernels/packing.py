@@ -10,6 +10,8 @@ with fewer examples the last one again (``examples.spread_examples``).
 from __future__ import annotations
 
 from .jit import routine, stage
+from .linear import K_BLOCK
+from .microkernels import tile_height
 from .simd import (
     at,
     get,
@@ -17,6 +19,7 @@ from .simd import (
     load,
     load_up_to,
     out_of_line,
+    pointer,
     prefetch,
     put,
     splat,
@@ -24,22 +27,40 @@ from .simd import (
     store_up_to,
     transpose_square,
 )
+from .tables import LAYERS, N_IN, N_OUT, PACKED, PACKED_T, VECTORS, W
 from .target import TARGET
-from .team import share
+from .team import PACKING_PIECES, claim, finish, share, wait
+
+# Rows that are asked for in advance, where only short parts of them are read: the processor does
+# not see where those go on (784 features of 65536 examples are packed 1.4 times as fast).
+_ROWS_AHEAD = 8
+_SHORT_PART = 1024
+
+# Vectors in a cache line of 64 bytes.
+_LINE_VECTORS = max(1, 64 // TARGET.vector_bytes)
 
 
 @routine
-def pack_rows(panel, source, row_stride, rows, columns, width):
-    """A panel from ``rows`` rows of which the first ``columns`` elements are contiguous."""
+def pack_rows(panels, distance, width, source, row_stride, count, columns, rows):
+    """``count`` panels, ``distance`` apart, from rows with ``columns`` contiguous elements.
+
+    Zeros follow these in the last panel.
+    """
     out_of_line()
-    lane = lanes(panel)
+    lane = lanes(panels)
+    read = min(count * width, columns)
     for i in range(rows):
-        row = at(source, i * row_stride)
-        for j in range(0, width, lane):
-            if j < columns:
-                store(at(panel, i * width + j), load_up_to(at(row, j), columns - j))
-            else:
-                store(at(panel, i * width + j), splat(panel, 0.0))
+        row, to = at(source, i * row_stride), at(panels, i * width)
+        if read <= _SHORT_PART:
+            for j in range(0, read, _LINE_VECTORS * lane):
+                prefetch(at(row, _ROWS_AHEAD * row_stride + j))
+        for panel in range(count):
+            left = columns - panel * width
+            for j in range(0, width, lane):
+                v = splat(panels, 0.0)
+                if j < left:
+                    v = load_up_to(at(row, panel * width + j), left - j)
+                store(at(to, panel * distance + j), v)
 
 
 @routine
@@ -77,7 +98,7 @@ def pack_columns(
     if ordered:
         pack_gather(panel, source, row_stride, column_stride, order, first, rows, columns, width)
     elif column_stride == 1:
-        pack_rows(panel, at(source, first), row_stride, rows, columns, width)
+        pack_rows(panel, 0, width, at(source, first), row_stride, 1, columns, rows)
     else:
         source = at(source, first * column_stride)
         pack_strided(panel, source, row_stride, column_stride, rows, columns, width)
@@ -136,14 +157,6 @@ def transpose_units(panel, width, units, units_panel, unit_width, rows):
 
 # --- operands of a product of any two matrices ----------------------------------------------------
 
-# Rows that are asked for in advance, where only short parts of them are read: the processor does
-# not see where those go on (784 features of 65536 examples are packed 1.4 times as fast).
-_ROWS_AHEAD = 8
-_SHORT_PART = 1024
-
-# Vectors in a cache line of 64 bytes.
-_LINE_VECTORS = max(1, 64 // TARGET.vector_bytes)
-
 
 @stage
 def _transpose_block(to, width, source, stride, present, k_count, square):
@@ -162,55 +175,27 @@ def _transpose_block(to, width, source, stride, present, k_count, square):
             transpose_square(at(to, k * width + j), width, corner, corner_stride)
 
 
-@stage
-def _gather_block(to, width, source, stride, k_stride, present, k_count):
-    """One block of lines, element by element."""
-    for j in range(width):
-        for k in range(k_count):
-            x = get(source, j * stride + k * k_stride) if j < present else 0.0
-            put(to, k * width + j, x)
-
-
-@stage
-def _copy_row(to, slot, width, row, blocks, per_block, present):
-    """One k of all blocks, where neighbouring lines are neighbours in memory."""
-    lane = lanes(to)
-    for b in range(blocks):
-        left = present - b * per_block
-        for j in range(0, width, lane):
-            v = splat(to, 0.0)
-            if j < left:
-                v = load_up_to(at(row, b * per_block + j), left - j)
-            store(at(to, b * slot + j), v)
-
-
 @routine
-def pack_lines(
-    target, slot, width, source, stride, k_stride, blocks, per_block, present, k_count, square
+def pack_panels(
+    panels, distance, width, source, column_stride, k_stride, count, columns, k_count, square
 ):  # fmt: skip
-    """Blocks of ``per_block`` lines, each k after k in a slot of its own, ``width`` wide.
+    """``count`` panels, ``distance`` apart, from a matrix of any strides.
 
-    ``target[b * slot + k * width + j] = source[(b * per_block + j) * stride + k * k_stride]``; zero
-    where that line is not below ``present``. Lines are rows of the left operand or columns of the
-    right one. A slot has its k rounded up to whole vectors; ``square`` is room for lanes x lanes.
+    ``panels[i * distance + k * width + j] = source[column * column_stride + k * k_stride]`` where
+    ``column = i * width + j`` is one of the ``columns``, else 0. A panel has room for its k rounded
+    up to whole vectors; ``square`` is room for lanes x lanes.
     """
     out_of_line()
-    if stride == 1:
-        columns = min(blocks * per_block, present)
-        for k in range(k_count):
-            row = at(source, k * k_stride)
-            if columns <= _SHORT_PART:
-                for j in range(0, columns, _LINE_VECTORS * lanes(target)):
-                    prefetch(at(row, _ROWS_AHEAD * k_stride + j))
-            _copy_row(at(target, k * width), slot, width, row, blocks, per_block, present)
+    if column_stride == 1:
+        pack_rows(panels, distance, width, source, k_stride, count, columns, k_count)
         return
-    for b in range(blocks):
-        to, first = at(target, b * slot), at(source, b * per_block * stride)
-        left = present - b * per_block
+    for i in range(count):
+        to, first = at(panels, i * distance), at(source, i * width * column_stride)
+        present = columns - i * width
         if k_stride == 1:
-            _transpose_block(to, width, first, stride, left, k_count, square)
+            _transpose_block(to, width, first, column_stride, present, k_count, square)
         else:
-            _gather_block(to, width, first, stride, k_stride, left, k_count)
+            pack_strided(to, first, k_stride, column_stride, k_count, present, width)
 
 
 # --- a packed left operand ------------------------------------------------------------------------
@@ -291,3 +276,34 @@ def pack_left(packed, part, parts, left, left_row, left_k, rows, k_count, k_bloc
             _pack_lines_along_k(target, source, left_row, high, run, square)
         else:
             _pack_elements(target, source, left_row, left_k, high, run)
+
+
+# Parts in which a team packs a matrix of weights.
+_PACKING_PARTS = 8
+
+
+@routine
+def pack_weights(member, counters, team, goal, phase, work, parameters, shape, layers, scratch):
+    """W and W^T of the layers that have room for it, in the order in which products read them.
+
+    Returns the pieces that are finished afterwards.
+    """
+    out_of_line()
+    count = shape[LAYERS] * 2 * _PACKING_PARTS
+    piece = claim(counters, PACKING_PIECES, phase, member, team, count)
+    while piece >= 0:
+        layer, transposed = piece // (2 * _PACKING_PARTS), piece // _PACKING_PARTS % 2
+        n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
+        target = layers[layer, PACKED_T] if transposed else layers[layer, PACKED]
+        if target >= 0:
+            rows, k_count = (n_in, n_out) if transposed else (n_out, n_in)
+            row_stride, k_stride = (1, n_in) if transposed else (n_in, 1)
+            pack_left(
+                pointer(work, target), piece % _PACKING_PARTS, _PACKING_PARTS,
+                pointer(parameters, layers[layer, W]), row_stride, k_stride, rows, k_count,
+                K_BLOCK, tile_height(rows, shape[VECTORS]), scratch,
+            )  # fmt: skip
+        finish(counters, team)
+        piece = claim(counters, PACKING_PIECES, phase, member, team, count)
+    wait(counters, team, goal + count)
+    return goal + count

@@ -122,7 +122,7 @@ def multiply_slabs(
 
 
 @routine
-def activate_slabs(work, parameters, shape, layers, panel, slot, step):
+def activate_slabs(work, parameters, shape, layers, panel, slot, mask_step):
     """A = g(Z) of the first layer for one panel of examples, Z = the sum over all slabs + b."""
     out_of_line()
     width, n_out, code = shape[WIDTH], layers[0, N_OUT], layers[0, CODE]
@@ -142,6 +142,6 @@ def activate_slabs(work, parameters, shape, layers, panel, slot, step):
     keep = layers[0, KEEP]
     if keep:
         position = panel * n_out * width
-        drop_run(A, n_out * width, position, mask_key(shape[SEED], step, 0), keep)
+        drop_run(A, n_out * width, position, mask_key(shape[SEED], mask_step, 0), keep)
     if shape[LAYERS] > 1:
         keep_for_weights(work, shape, layers, 1, A, 0, n_out, slot)

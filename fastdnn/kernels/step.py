@@ -7,7 +7,7 @@ pieces of a phase, and the next one begins when all are finished. Who takes whic
 number, and nothing is added up across members, so the result is bit-identical for any team.
 
 The network is a table of integers, offsets into two flat buffers: ``parameters`` and ``work``. See
-``tables``; ``fastdnn.workspace`` lays them out.
+``tables``; ``fastdnn.planning`` lays them out.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import math
 
 from .examples import backward_units, costs_and_errors, forward_units, load_panel
 from .jit import kernel, routine, stage
+from .packing import pack_weights
 from .simd import out_of_line, pointer
 from .slabs import activate_slabs, multiply_slabs
 from .tables import (
@@ -51,7 +52,7 @@ from .team import (
     wait,
 )
 from .updates import COEFFICIENTS
-from .weights import add_chunk_gradient, pack_weights, sum_squares, update_weights
+from .weights import add_chunk_gradient, sum_squares, update_weights
 
 # Units of the first layer that one member computes together, where its units are shared out: whole
 # vectors, so that they can be transposed.
@@ -81,7 +82,7 @@ def _load(
 
 @routine
 def _first_layer(
-    member, counters, team, goal, phase, shape, layers, parameters, work, number
+    member, counters, team, goal, phase, shape, layers, parameters, work, mask_step
 ):  # fmt: skip
     """The first layer for all panels, each member its share of the units; returns the new goal.
 
@@ -95,7 +96,7 @@ def _first_layer(
     while piece >= 0:
         row = piece * UNITS_TOGETHER
         end = min(row + UNITS_TOGETHER, units)
-        forward_units(work, parameters, shape, layers, 0, row, end, 0, 0, panels, number, 0)
+        forward_units(work, parameters, shape, layers, 0, row, end, 0, 0, panels, mask_step, 0)
         finish(counters, team)
         piece = claim(counters, UNIT_PIECES, phase, member, team, count)
     wait(counters, team, goal + count)
@@ -105,7 +106,7 @@ def _first_layer(
 @stage
 def _examples(
     member, counters, team, goal, phase, shape, layers, parameters, work, partial_costs,
-    x, y, sample_weights, order, start, number,
+    x, y, sample_weights, order, start, mask_step,
 ):  # fmt: skip
     """Costs and errors (or gradients, where there are chunks) of all panels; the new goal.
 
@@ -125,10 +126,11 @@ def _examples(
             for layer in range(shape[FIRST_LAYER], shape[LAYERS]):
                 if layer == 0 and shape[SLABS] >= 0:
                     for i in range(panels):
-                        activate_slabs(work, parameters, shape, layers, panel + i, slot + i, number)
+                        activate_slabs(work, parameters, shape, layers, panel + i, slot + i,
+                                       mask_step)  # fmt: skip
                     continue
                 forward_units(work, parameters, shape, layers, layer, 0, layers[layer, N_OUT],
-                              slot if layer else panel, slot, panels, number, panel)  # fmt: skip
+                              slot if layer else panel, slot, panels, mask_step, panel)  # fmt: skip
             costs_and_errors(work, shape, layers, partial_costs, panel, slot, panels)
             for layer in range(shape[LAYERS] - 1, -1, -1):
                 if shape[CHUNKS]:
@@ -136,7 +138,7 @@ def _examples(
                                        slot, panels, examples, panel > first)  # fmt: skip
                 if layer > 0:
                     backward_units(work, parameters, shape, layers, layer, 0, layers[layer, N_IN],
-                                   panel, slot, panels, number)  # fmt: skip
+                                   panel, slot, panels, mask_step)  # fmt: skip
         finish(counters, team)
         piece = claim(counters, PANEL_PIECES, phase, member, team, pieces)
     wait(counters, team, goal + pieces)
@@ -181,7 +183,7 @@ def train_steps(
     whole = shapes[0]
     scratch = pointer(work, whole[SCRATCH] + member * whole[SCRATCH_SIZE])
     for step in range(starts.shape[0]):
-        number, phase, start = whole[FIRST_STEP] + step, step * _PHASES, starts[step]
+        phase, start, mask_step = step * _PHASES, starts[step], whole[FIRST_STEP] + step
         beyond = _beyond(whole, start)
         shape = shapes[1] if beyond > 0 else whole
         measures = shape[MEASURES] != 0 and beyond >= 0
@@ -198,14 +200,16 @@ def train_steps(
                                   blocks, parameters, work, scratch, x, order, start)  # fmt: skip
         if shape[FIRST_LAYER]:
             goal = _first_layer(member, counters, team, goal, phase + _FIRST, shape, layers,
-                                parameters, work, number)  # fmt: skip
+                                parameters, work, mask_step)  # fmt: skip
         if by_layers:
-            goal = run_tasks(member, counters, team, goal, phase + _EXAMPLES, shape, layers, tasks,
-                             progress, parameters, work, partial_costs, number, step)  # fmt: skip
+            goal = run_tasks(
+                member, counters, team, goal, phase + _EXAMPLES, shape, layers, tasks, progress,
+                parameters, work, partial_costs, mask_step, step,
+            )  # fmt: skip
         else:
             goal = _examples(
                 member, counters, team, goal, phase + _EXAMPLES, shape, layers, parameters, work,
-                partial_costs, x, y, sample_weights, order, start, number,
+                partial_costs, x, y, sample_weights, order, start, mask_step,
             )  # fmt: skip
         cost = 0.0
         for i in range(shape[PANELS]):

@@ -2,7 +2,7 @@
 
 A network is a table with ``LAYER_FIELDS`` integers a layer, a step a vector of ``SHAPE_FIELDS``,
 its blocks of weights a table of ``BLOCK_FIELDS`` a block, its tasks one of ``TASK_FIELDS`` a task.
-Offsets count elements of two flat buffers, ``parameters`` and ``work``. ``fastdnn.workspace`` fills
+Offsets count elements of two flat buffers, ``parameters`` and ``work``. ``fastdnn.planning`` fills
 the tables in.
 """
 

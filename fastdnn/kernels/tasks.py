@@ -33,11 +33,11 @@ from .team import TASK_PIECES, atomic_add, claim_link, finish, wait, wait_for
 @routine
 def run_tasks(
     member, counters, team, goal, phase, shape, layers, tasks, progress, parameters, work,
-    partial_costs, number, step,
+    partial_costs, mask_step, step,
 ):  # fmt: skip
     """All tasks of step ``step`` of this call, shared out; returns the new goal.
 
-    ``progress`` counts finished tasks since the call began; ``number`` is the step's for dropout.
+    ``progress`` counts finished tasks since the call began; ``mask_step`` is the step for dropout.
     """
     out_of_line()
     count, chains = tasks.shape[0], shape[PIECES]
@@ -54,10 +54,10 @@ def run_tasks(
             pass
         elif kind == FORWARD_TASK:
             forward_units(work, parameters, shape, layers, layer, row, row_end, panel, panel,
-                          panels, number, panel)  # fmt: skip
+                          panels, mask_step, panel)  # fmt: skip
         elif kind == BACKWARD_TASK:
             backward_units(work, parameters, shape, layers, layer, row, row_end, panel, panel,
-                           panels, number)  # fmt: skip
+                           panels, mask_step)  # fmt: skip
         else:
             costs_and_errors(work, shape, layers, partial_costs, panel, panel, panels)
         atomic_add(progress, task[TASK_COUNTER], 1)

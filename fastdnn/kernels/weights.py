@@ -12,9 +12,7 @@ import math
 import numpy as np
 
 from .jit import routine, stage
-from .linear import K_BLOCK
 from .microkernels import ADD, SET, multiply_tiles, tile_height, tile_vectors
-from .packing import pack_left
 from .simd import (
     at,
     fma,
@@ -46,21 +44,17 @@ from .tables import (
     FIRST_LAYER_BLOCKS,
     INPUT,
     INPUT_PANEL,
-    LAYERS,
     N_IN,
     N_OUT,
     ONES,
     OPTIMIZER,
     OUTPUT_PANEL,
-    PACKED,
-    PACKED_T,
     PANELS,
     STATE_SIZE,
     TILE,
     UNIT_WIDTH,
     UNITS,
     UNITS_PANEL,
-    VECTORS,
     WIDTH,
     B,
     W,
@@ -69,7 +63,6 @@ from .team import (
     FAILURES,
     FIRST_BLOCK_PIECES,
     OTHER_BLOCK_PIECES,
-    PACKING_PIECES,
     claim,
     finish,
     wait,
@@ -218,7 +211,7 @@ def add_chunk_gradient(work, shape, layers, layer, chunk, input_slot, slot, pane
     out_of_line()
     unit_width = shape[UNIT_WIDTH]
     n_out = layers[layer, N_OUT]
-    units = (layers[layer, N_IN] + layers[layer, ONES] + unit_width - 1) // unit_width
+    units = (layers[layer, N_IN] + unit_width - 1) // unit_width
     target = pointer(work, shape[CHUNK_GRADIENTS] + chunk * shape[CHUNK_SIZE]
                      + layers[layer, CHUNK_GRADIENT])  # fmt: skip
     _panel_products(
@@ -262,7 +255,7 @@ def _block_gradient(work, shape, layers, block, scratch):
     stride = (end - first) * unit_width
     biases = at(scratch, (row_end - row) * stride)
     if shape[CHUNKS]:
-        units = (n_in + ones + unit_width - 1) // unit_width
+        units = (n_in + unit_width - 1) // unit_width
         gradients = pointer(work, shape[CHUNK_GRADIENTS] + layers[layer, CHUNK_GRADIENT])
         columns = min(end * unit_width, n_in + ones) - first * unit_width
         _sum_chunks(scratch, stride, at(gradients, row * units * unit_width + first * unit_width),
@@ -338,15 +331,15 @@ def _weights_block(
 
 
 @routine
-def _claim_block(counters, phase, member, team, first_layer, count):
+def _claim_block(counters, phase, member, team, first_blocks, count):
     """The next block of weights for this member, or -1: the first layer's before the others.
 
     They are shared out apart, so that the first layer's stay with whom computes its units.
     """
-    block = claim(counters, FIRST_BLOCK_PIECES, phase, member, team, first_layer)
+    block = claim(counters, FIRST_BLOCK_PIECES, phase, member, team, first_blocks)
     if block < 0:
-        block = claim(counters, OTHER_BLOCK_PIECES, phase, member, team, count - first_layer)
-        block = block + first_layer if block >= 0 else -1
+        block = claim(counters, OTHER_BLOCK_PIECES, phase, member, team, count - first_blocks)
+        block = block + first_blocks if block >= 0 else -1
     return block
 
 
@@ -362,22 +355,22 @@ def sum_squares(block_squares, row):
 @stage
 def update_weights(
     member, counters, team, goal, phase, work, parameters, state, shape, layers, blocks,
-    block_squares, coefficients, scratch, clip_norm, number, multiplies, measures,
+    block_squares, coefficients, scratch, clip_norm, mark, multiplies, measures,
 ):  # fmt: skip
     """Gradients and updates of the blocks this member gets, in phase ``phase`` (and the next one).
 
     Where it ``multiplies``, each slab of the first layer's new weights with its rows of X as well.
-    Returns the pieces that are finished afterwards. Where a parameter would not be finite, step
-    ``number`` is left in ``counters[FAILURES]``. ``block_squares[0]`` serves the clipping;
+    Returns the pieces that are finished afterwards. Where a parameter would not be finite, this
+    step's ``mark`` is left in ``counters[FAILURES]``. ``block_squares[0]`` serves the clipping;
     ``block_squares[1]`` are the squares of each block's new weights, where that is asked for.
     """
-    factor, goal, count, first_layer = 1.0, goal, blocks.shape[0], shape[FIRST_LAYER_BLOCKS]
+    factor, count, first_blocks = 1.0, blocks.shape[0], shape[FIRST_LAYER_BLOCKS]
     for passing in range(2 if shape[CLIP] else 1):
         collected = passing == 1
         if collected:
             # PyTorch's clip_grad_norm_: the 1e-6 keeps a zero gradient from dividing by zero.
             factor = min(1.0, clip_norm / (math.sqrt(sum_squares(block_squares, 0)) + 1e-6))
-        i = _claim_block(counters, phase + passing, member, team, first_layer, count)
+        i = _claim_block(counters, phase + passing, member, team, first_blocks, count)
         while i >= 0:
             finite, squares = _weights_block(
                 work, parameters, state, shape, layers, blocks[i], coefficients, scratch,
@@ -387,42 +380,11 @@ def update_weights(
             updates = collected == (shape[CLIP] != 0)
             block_squares[1 if updates else 0, i] = squares
             if not finite:
-                counters[FAILURES] = number
-            if multiplies and i < first_layer and updates:
+                counters[FAILURES] = mark
+            if multiplies and i < first_blocks and updates:
                 multiply_slab(work, parameters, shape, layers, blocks[i], i, scratch)
             finish(counters, team)
-            i = _claim_block(counters, phase + passing, member, team, first_layer, count)
+            i = _claim_block(counters, phase + passing, member, team, first_blocks, count)
         goal += count
         wait(counters, team, goal)
     return goal
-
-
-# Parts in which a matrix of weights is packed.
-_PACKING_PARTS = 8
-
-
-@routine
-def pack_weights(member, counters, team, goal, phase, work, parameters, shape, layers, scratch):
-    """W and W^T of the layers that have room for it, in the order in which products read them.
-
-    Returns the pieces that are finished afterwards.
-    """
-    out_of_line()
-    count = shape[LAYERS] * 2 * _PACKING_PARTS
-    piece = claim(counters, PACKING_PIECES, phase, member, team, count)
-    while piece >= 0:
-        layer, transposed = piece // (2 * _PACKING_PARTS), piece // _PACKING_PARTS % 2
-        n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
-        target = layers[layer, PACKED_T] if transposed else layers[layer, PACKED]
-        if target >= 0:
-            rows, k_count = (n_in, n_out) if transposed else (n_out, n_in)
-            row_stride, k_stride = (1, n_in) if transposed else (n_in, 1)
-            pack_left(
-                pointer(work, target), piece % _PACKING_PARTS, _PACKING_PARTS,
-                pointer(parameters, layers[layer, W]), row_stride, k_stride, rows, k_count,
-                K_BLOCK, tile_height(rows, shape[VECTORS]), scratch,
-            )  # fmt: skip
-        finish(counters, team)
-        piece = claim(counters, PACKING_PIECES, phase, member, team, count)
-    wait(counters, team, goal + count)
-    return goal + count

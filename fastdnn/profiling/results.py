@@ -75,7 +75,8 @@ class Row:
     def roofline_share(self) -> float:
         """fastdnn's speed as a fraction of the roofline at this intensity.
 
-        Above 1 where the data come from a cache: the roofline is that of the memory.
+        Above 1 where the data come from a cache, for the roofline is that of the memory, and
+        where `DNN.fit` gets to the result with fewer operations than a step has.
         """
         return self.roofline_seconds / self.fastdnn_seconds
 

@@ -103,7 +103,8 @@ def _notes(profile: Profile) -> list[str]:
         "fit they are fused into one compiled call, so they add up to more than the step. Layers "
         "of one shape are timed once.",
         "Rates and % roofline are fastdnn's; above 100 % where data stay in a cache instead of "
-        "memory.",
+        "memory, and in fit where it trains few examples of many features in their span: its steps "
+        "have fewer operations than those that are counted.",
         f"First calls, which compile or read the cache of compiled kernels, took {first:.2f} s "
         "and are not in the times.",
     ]

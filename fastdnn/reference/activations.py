@@ -5,7 +5,7 @@ Every activation g is a pair of functions and one entry of `ACTIVATIONS`:
 * ``g(Z)`` returns ``(A, Z)``, the second being what the backward pass will need;
 * ``g_backward(dA, Z)`` returns ``dZ = dA * g'(Z)``.
 
-To add one, write the pair and its entry; everything else picks it up from the table.
+To add one, write the pair and its entry, and export the pair; the rest reads the table.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .initialisation import initialise_parameters_deep
-from .inputs import Array, as_float
+from .inputs import Array, as_float, targets
 from .losses import compute_cost, default_loss
 from .model import L_model_backward, L_model_forward
 
@@ -195,7 +195,7 @@ def predict(
     hidden_activation: str | Sequence[str] = "relu",
     output_activation: str = "sigmoid",
 ) -> Array:
-    """Labels of the examples: AL > 0.5 with one output, the largest of several.
+    """Labels of the examples: AL > 0.5 of a sigmoid, the largest of a softmax.
 
     Parameters
     ----------
@@ -207,7 +207,7 @@ def predict(
 
     Returns
     -------
-    labels : ndarray of int64 of shape (1, m), or AL of shape (n_y, m)
+    labels : ndarray of int64 of shape (1, m), or (n_y, m) of n_y sigmoids; or AL of shape (n_y, m)
 
     Raises
     ------
@@ -223,9 +223,12 @@ def predict(
     AL, _ = L_model_forward(
         X, parameters, hidden_activation=hidden_activation, output_activation=output_activation
     )
-    if output_activation not in ("sigmoid", "softmax"):
-        return AL
-    if AL.shape[0] == 1:
+    return _labels(AL, output_activation) if output_activation in ("sigmoid", "softmax") else AL
+
+
+def _labels(AL: Array, output_activation: str) -> Array:
+    """Labels of outputs AL, or of targets of their shape."""
+    if output_activation == "sigmoid":
         return (AL > 0.5).astype(np.int64)
     labels: Array = np.argmax(AL, axis=0, keepdims=True)
     return labels
@@ -239,12 +242,12 @@ def accuracy(
     hidden_activation: str | Sequence[str] = "relu",
     output_activation: str = "sigmoid",
 ) -> float:
-    """Share of the examples whose label is predicted.
+    """Share of the labels that are predicted: one of each example, or n_y of n_y sigmoids.
 
     Parameters
     ----------
     X : ndarray of shape (n_x, m)
-    y : ndarray of shape (1, m) or (m,), labels, or (n_y, m), one-hot
+    y : ndarray of shape (1, m) or (m,), labels, or (n_y, m), one-hot or those of n_y sigmoids
     parameters : dict
     hidden_activation : str or sequence of L - 1 str
     output_activation : {"sigmoid", "softmax"}
@@ -267,12 +270,11 @@ def accuracy(
     """
     if output_activation not in ("sigmoid", "softmax"):
         raise ValueError(f"accuracy needs a sigmoid or softmax output, not {output_activation}")
-    labels = np.asarray(y)
-    if labels.ndim == 2:
-        labels = labels[0] if labels.shape[0] == 1 else np.argmax(labels, axis=0)
-    predicted = predict(
+    AL, _ = L_model_forward(
         X, parameters, hidden_activation=hidden_activation, output_activation=output_activation
-    )[0]
-    if labels.shape != predicted.shape:
-        raise ValueError(f"y holds {labels.size} labels, X {predicted.size} examples")
-    return float(np.mean(predicted == labels))
+    )
+    labels = np.asarray(y)
+    if output_activation == "softmax" and labels.shape == (1, AL.shape[1]):
+        labels = labels[0]
+    right = _labels(AL, output_activation) == _labels(targets(labels, AL), output_activation)
+    return float(np.mean(right))

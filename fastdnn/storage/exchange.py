@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdnn import checks
+from fastdnn.kernels.activations import LEAKY_SLOPE
 
 from .arrayfile import Arrays, Path, atomic_write
 from .models import check_parameters
@@ -112,12 +113,11 @@ def _as_array(name: str, value: Any, dtype: str) -> NDArray[Any]:
 # Operator set 17 and the file format of its time: onnxruntime 1.12 and later read it.
 _ONNX_OPSET = 17
 _ONNX_IR_VERSION = 8
-_LEAKY_SLOPE = 0.01
 
 _ONNX_OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
     "identity": ("Identity", {}),
     "relu": ("Relu", {}),
-    "leaky_relu": ("LeakyRelu", {"alpha": _LEAKY_SLOPE}),
+    "leaky_relu": ("LeakyRelu", {"alpha": LEAKY_SLOPE}),
     "sigmoid": ("Sigmoid", {}),
     "tanh": ("Tanh", {}),
     "softmax": ("Softmax", {"axis": 1}),
@@ -219,7 +219,7 @@ def _activation_nodes(
     if dtype == np.float64 and activation == "leaky_relu":
         # The attribute alpha of LeakyRelu is single precision: here max(Z, 0.01 Z) instead.
         return [
-            _constant(onnx, f"{Z}_slope", _LEAKY_SLOPE, dtype),
+            _constant(onnx, f"{Z}_slope", LEAKY_SLOPE, dtype),
             node("Mul", [Z, f"{Z}_slope"], [f"{Z}_scaled"]),
             node("Max", [Z, f"{Z}_scaled"], [A]),
         ]

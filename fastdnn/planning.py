@@ -1,17 +1,19 @@
 """The plan of a training step or a forward pass: what is cut how, and where it lies in memory.
 
-A plan is a function of shapes alone (layers, batch, dtype), never of the number of threads: how
-work is cut decides the order of additions, and results must not depend on the machine's load.
+How work is cut is a function of shapes alone (layers, batch, dtype), never of the number of
+threads: it decides the order of additions, and results must not depend on the machine's load. Where
+things lie depends on the members of a team, too, each of which has memory of its own.
 """
 
 from __future__ import annotations
 
 import itertools
+from typing import NamedTuple
 
 import numpy as np
 
 from .kernels import tables
-from .kernels.microkernels import TILE_ROWS, TILE_VECTORS, TILE_WIDTHS, tile_address
+from .kernels.microkernels import TILE_ROWS, TILE_VECTORS, TILE_WIDTHS
 from .kernels.step import UNITS_TOGETHER
 from .kernels.target import TARGET
 from .kernels.vectors import lane_count
@@ -89,6 +91,45 @@ BLOCKS_WANTED = 48
 BLOCK_MULTIPLY_ADDS = 100_000
 
 
+class _Cut(NamedTuple):
+    """How a step is cut."""
+
+    multiply_adds: int
+    vectors: int  # of a panel of examples
+    panels: int
+    group: int  # panels that pass a layer together
+    chunks: int  # of panels, with gradients of their own; 0 for none
+    shares_units: bool  # of the first layer, instead of the examples
+    by_layers: bool  # in tasks
+    slab: int  # panels of units in a slab of the first layer; 0 for none
+
+
+def _cut(dims: tuple[int, ...], size: int, examples: int, dtype: np.dtype, slabs: bool) -> _Cut:
+    """How a step of these layers, with ``size`` parameters, is cut; in ``slabs`` if that pays."""
+    lanes = lane_count(dtype)
+    pairs = itertools.pairwise(dims)
+    macs = examples * sum(n_in * n_out * (3 if i else 2) for i, (n_in, n_out) in enumerate(pairs))
+    shares_units = _shares_units(dims, examples, dtype)
+    vectors = _panel_vectors(examples, lanes, macs, 2 if shares_units else PANELS_WANTED)
+    panels, weight_bytes = -(-examples // (vectors * lanes)), size * dtype.itemsize
+    # A first layer whose units are shared out needs all panels at once, chunks only their own.
+    alone = macs < SHARED_MULTIPLY_ADDS and panels <= GROUP_PANELS
+    chunks = 0 if shares_units or alone else _chunks(panels, weight_bytes)
+    by_layers = not chunks and _takes_tasks(dims[int(shares_units) :], dtype)
+    slab = 0
+    if slabs and not (chunks or by_layers or shares_units):
+        slab = _slab_panels(dims, examples, TILE_VECTORS * lanes, dtype)
+    if chunks:
+        group = _chunk_group(dims, vectors * lanes, dtype)
+    elif by_layers:
+        group = min(GROUP_PANELS, panels)
+    elif alone:
+        group = panels
+    else:
+        group = _group(panels, weight_bytes, 1)
+    return _Cut(macs, vectors, panels, group, chunks, shares_units, by_layers, slab)
+
+
 def plan_step(
     layout: ParameterLayout,
     codes: tuple[int, ...],
@@ -107,33 +148,15 @@ def plan_step(
     lanes = lane_count(dtype)
     dims = layout.layer_dims
     pairs = list(itertools.pairwise(dims))
-    macs = examples * sum(n_in * n_out * (3 if i else 2) for i, (n_in, n_out) in enumerate(pairs))
-    shares_units = _shares_units(dims, examples, dtype)
-    vectors = _panel_vectors(examples, lanes, macs, 2 if shares_units else PANELS_WANTED)
-    width, unit_width = vectors * lanes, TILE_VECTORS * lanes
-    panels = -(-examples // width)
+    cut = _cut(dims, layout.size, examples, dtype, slabs)
+    panels, chunks, slab = cut.panels, cut.chunks, cut.slab
+    width, unit_width = cut.vectors * lanes, TILE_VECTORS * lanes
     places = Places(dtype)
 
     shape = np.zeros(tables.SHAPE_FIELDS, np.int64)
     layers = np.zeros((len(pairs), tables.LAYER_FIELDS), np.int64)
-    weight_bytes = layout.size * dtype.itemsize
-    # A first layer whose units are shared out needs all panels at once, chunks only their own.
-    alone = macs < SHARED_MULTIPLY_ADDS and panels <= GROUP_PANELS
-    chunks = 0 if shares_units or alone else _chunks(panels, weight_bytes)
-    by_layers = not chunks and _takes_tasks(dims[int(shares_units) :], dtype)
-    slab = 0
-    if slabs and not (chunks or by_layers or shares_units):
-        slab = _slab_panels(dims, examples, unit_width, dtype)
-    if chunks:
-        group = _chunk_group(dims, width, dtype)
-    elif by_layers:
-        group = min(GROUP_PANELS, panels)
-    elif alone:
-        group = panels
-    else:
-        group = _group(panels, weight_bytes, 1)
     # Panels of hidden layers: all of them, or a group for each member.
-    slots = members * group if chunks else panels
+    slots = members * cut.group if chunks else panels
     largest = slots * _padded(max(dims[1:]), lanes) * width
     errors = [places.take(largest) for _ in range(2 if chunks else 0)]
     value_panel = _padded(dims[0], lanes) * width
@@ -154,13 +177,13 @@ def plan_step(
         row[tables.ERROR] = errors[i % 2] if chunks else places.take(slots * value_panel)
         size, in_slabs = n_in * n_out, slab and i == 0
         # The few rows of a task stay in the cache as they are.
-        packs = not by_layers and not in_slabs and _packs(size, examples, PACK_EXAMPLES, dtype)
+        packs = not cut.by_layers and not in_slabs and _packs(size, examples, PACK_EXAMPLES, dtype)
         transposes = i > 0 and _packs(size, examples, PACK_TRANSPOSED_EXAMPLES, dtype)
         row[tables.PACKED] = places.take(size) if packs else -1
         row[tables.PACKED_T] = places.take(size) if transposes else -1
         row[tables.ONES] = n_in % lanes != 0
 
-    blocks, block_size = _weight_blocks(pairs, examples, unit_width, shares_units, slab)
+    blocks, block_size = _weight_blocks(pairs, examples, unit_width, cut.shares_units, slab)
     shape[tables.FIRST_LAYER_BLOCKS] = first = (blocks[:, tables.BLOCK_LAYER] == 0).sum()
     shape[tables.SLABS] = -1
     if slab:
@@ -169,14 +192,11 @@ def plan_step(
         block_size = max(block_size, _padded(slab * unit_width, lanes) * width)
     shape[tables.LAYERS], shape[tables.PANELS] = len(pairs), panels
     shape[tables.EXAMPLES] = shape[tables.MOST_EXAMPLES] = shape[tables.COLUMNS] = examples
-    shape[tables.WIDTH], shape[tables.VECTORS], shape[tables.UNIT_WIDTH] = (
-        width,
-        vectors,
-        unit_width,
-    )
-    shape[tables.GROUP], shape[tables.CHUNKS] = group, chunks
-    shape[tables.PIECES] = chunks or -(-panels // group)
-    shape[tables.FIRST_LAYER] = shares_units
+    shape[tables.WIDTH], shape[tables.VECTORS] = width, cut.vectors
+    shape[tables.UNIT_WIDTH] = unit_width
+    shape[tables.GROUP], shape[tables.CHUNKS] = cut.group, chunks
+    shape[tables.PIECES] = chunks or -(-panels // cut.group)
+    shape[tables.FIRST_LAYER] = cut.shares_units
     if chunks:
         shape[tables.CHUNK_SIZE] = _place_chunk_gradients(layers, unit_width, dtype)
         shape[tables.CHUNK_GRADIENTS] = places.take(chunks * int(shape[tables.CHUNK_SIZE]))
@@ -185,10 +205,11 @@ def plan_step(
     shape[tables.SCRATCH_SIZE] = aligned(max(block_size, lanes * lanes), dtype)
     shape[tables.SCRATCH] = places.take(int(shape[tables.SCRATCH_SIZE]) * members)
     shape[tables.LOSS], shape[tables.STATE_SIZE] = loss, layout.size
-    shape[tables.TILE] = tile_address(dtype)
     shape[tables.PACKS] = bool((layers[:, [tables.PACKED, tables.PACKED_T]] >= 0).any())
-    tasks = _tasks(dims, panels, group, int(shares_units)) if by_layers else _NO_TASKS
-    return Plan(shape, layers, blocks, tasks, places.size, macs)
+    tasks = _NO_TASKS
+    if cut.by_layers:
+        tasks = _tasks(dims, panels, cut.group, int(cut.shares_units))
+    return Plan(shape, layers, blocks, tasks, places.size, cut.multiply_adds)
 
 
 def plan_forward(
@@ -220,15 +241,11 @@ def plan_forward(
         row[tables.KEEP] = row[tables.ONES] = 0
         if _packs(n_in * n_out, examples, PACK_EXAMPLES, dtype):
             row[tables.PACKED] = places.take(n_in * n_out)
-    shape[tables.LAYERS], shape[tables.EXAMPLES], shape[tables.PANELS] = (
-        len(pairs),
-        examples,
-        panels,
-    )
+    shape[tables.LAYERS], shape[tables.PANELS] = len(pairs), panels
+    shape[tables.EXAMPLES] = examples
     shape[tables.WIDTH], shape[tables.VECTORS], shape[tables.GROUP] = width, vectors, group
     shape[tables.PIECES] = -(-panels // group)
     shape[tables.PACKS] = bool((layers[:, tables.PACKED] >= 0).any())
-    shape[tables.TILE] = tile_address(dtype)
     shape[tables.SCRATCH_SIZE] = aligned(lanes * lanes, dtype)
     shape[tables.SCRATCH] = places.take(int(shape[tables.SCRATCH_SIZE]) * members)
     no_blocks = np.zeros((1, tables.BLOCK_FIELDS), np.int64)
@@ -264,6 +281,7 @@ def _tasks(dims: tuple[int, ...], panels: int, group: int, first_layer: int) -> 
     stages += [(tables.BACKWARD_TASK, layer, dims[layer]) for layer in range(depth - 1, 0, -1)]
     starts = range(0, panels, group)
     tasks: list[tuple[int, ...]] = []
+    counter = -1
     for panel in starts:
         needed, after = 0, -1
         for kind, layer, units in stages:
@@ -271,7 +289,7 @@ def _tasks(dims: tuple[int, ...], panels: int, group: int, first_layer: int) -> 
             if kind != tables.OUTPUT_TASK:
                 enough = (s for s in TASK_UNITS if -(-units // s) * len(starts) >= TASKS_WANTED)
                 together = next(enough, TASK_UNITS[-1])
-            rows, counter = range(0, units, together), tasks[-1][6] + 1 if tasks else 0
+            rows, counter = range(0, units, together), counter + 1
             for row in rows:
                 row_end, panel_end = min(row + together, units), min(panel + group, panels)
                 task = (kind, layer, row, row_end, panel, panel_end, counter, after, needed)
@@ -297,7 +315,7 @@ def _place_chunk_gradients(layers: np.ndarray, unit_width: int, dtype: np.dtype)
     """Write each layer's place in a chunk's gradients; returns the size of these."""
     places = Places(dtype)
     for row in layers:
-        units = -(-int(row[tables.N_IN] + row[tables.ONES]) // unit_width)
+        units = -(-int(row[tables.N_IN]) // unit_width)
         row[tables.CHUNK_GRADIENT] = places.take(int(row[tables.N_OUT]) * (units * unit_width + 1))
     return places.size
 
