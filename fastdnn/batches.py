@@ -109,7 +109,6 @@ class Examples(Protocol):
     """All examples of a training."""
 
     Y: Matrix
-    weights: NDArray[Any] | None
     columns: int
     streamed: bool
     weights: NDArray[Any] | None
