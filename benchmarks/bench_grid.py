@@ -15,8 +15,8 @@ from benchmarks.grid import GRID
 from benchmarks.peers.contestants import CONTESTANTS, Session
 from benchmarks.peers.problem import Case, Problem, cost_of, make_problem
 from benchmarks.peers.results import find_disagreeing
-from benchmarks.peers.worker import CHECKED_STEPS
-from benchmarks.timing import NUMPY, time_session
+from benchmarks.peers.worker import checked_steps
+from benchmarks.timing import FIT_SECONDS, NUMPY, SECONDS, time_session
 
 DTYPES = ("float32", "float64")
 TABLE = "One step of every network of the grid"
@@ -56,7 +56,7 @@ def test_grid(case: Case, contestant: str, benchmark: Any) -> None:
     problem = make_problem(case)
     session = _session(contestant, problem)
     time_session(
-        benchmark, session,
+        benchmark, session, seconds=FIT_SECONDS if contestant == "fastdnn-fit" else SECONDS,
         table=TABLE, row=case.label, dtype=case.dtype, contestant=TITLES[contestant],
     )  # fmt: skip
     if benchmark.disabled and contestant != "numpy":
@@ -75,5 +75,5 @@ def _session(contestant: str, problem: Problem) -> Session:
 def _cost(session: Session, problem: Problem) -> float:
     session.reset()
     if problem.case.training:
-        session.run(CHECKED_STEPS)
+        session.run(checked_steps(problem.case.row))
     return cost_of(session.outputs(), problem.Y, problem.case.row.output_activation)

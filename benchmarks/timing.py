@@ -10,19 +10,29 @@ from benchmarks.peers.worker import calibrate
 
 ROUNDS = 7
 SECONDS = 0.01  # of a round, at least one step
+# Of a round inside `fit`, as in `benchmarks.peers`: else what it does once would count, and it
+# would not even begin with what pays over many steps.
+FIT_SECONDS = 0.2
 PAUSE = 0.05  # seconds; the threads of the contestant before spin for some milliseconds
 
 NUMPY = "NumPy"
 
 
 def time_session(
-    benchmark: Any, session: Session, *, table: str, row: str, dtype: str, contestant: str
+    benchmark: Any,
+    session: Session,
+    *,
+    table: str,
+    row: str,
+    dtype: str,
+    contestant: str,
+    seconds: float = SECONDS,
 ) -> None:
     """Time a session from its start in some rounds; the report divides by the steps of a round.
 
     Where benchmarks are disabled a single step runs, untimed.
     """
-    steps = 1 if benchmark.disabled else calibrate(session, SECONDS, least=1)
+    steps = 1 if benchmark.disabled else calibrate(session, seconds, least=1)
     note(benchmark, table=table, row=row, dtype=dtype, contestant=contestant, steps=steps)
 
     def start_over() -> None:

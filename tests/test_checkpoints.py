@@ -281,3 +281,32 @@ def test_killed_again_and_again(tmp_path):
     assert_same_bits(results(net), results(whole))
     leftover = {p.name for p in tmp_path.iterdir()} - {"run.npz"}
     assert len(leftover) <= 4  # at most one unfinished file for each kill
+
+
+def test_a_training_that_has_ended_is_not_trained_again(tmp_path):
+    path, options = tmp_path / "run.npz", {"epochs": 5, "batch_size": 16, "optimizer": "adam"}
+    whole = network()
+    whole.fit(X, Y, checkpoint=path, **options)
+    net, trained = network(), []
+    net.fit(X, Y, checkpoint=path, callbacks=[trained.append], **options)
+    assert trained == []
+    assert_same_bits(results(net), results(whole))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda header, arrays: header.pop("step"),
+        lambda header, arrays: arrays.pop("state"),
+        lambda header, arrays: arrays.update(parameters=arrays["parameters"].astype("f8")),
+    ],
+    ids=["no step", "no state", "other dtype"],
+)
+def test_a_checkpoint_that_lacks_something_is_refused(tmp_path, damage):
+    path = tmp_path / "run.npz"
+    network().fit(X, Y, epochs=4, checkpoint=path)
+    header, arrays = (dict(part) for part in storage.load_arrays(path, kind="checkpoint"))
+    damage(header, arrays)
+    storage.save_arrays(path, header, arrays, kind="checkpoint")
+    with pytest.raises(storage.FileFormatError, match="cannot continue from it"):
+        network().fit(X, Y, epochs=4, checkpoint=path)

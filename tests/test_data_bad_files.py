@@ -22,7 +22,7 @@ pytestmark = pytest.mark.extras
         (
             {"X": ROWS, "y": CLASSES[:5]},
             {},
-            r"shape \(7, 3\) and the labels \(5,\), .* disagree|not",
+            r"shape \(7, 3\) and the labels \(5,\), which do not agree",
         ),
         ({"X": ROWS, "y": CLASSES}, {"layout": "columns"}, r"layout='columns'"),
         ({"X": ROWS[0], "y": CLASSES}, {}, r"the examples have shape \(3,\)"),

@@ -1,4 +1,4 @@
-"""fit: weights of examples, dropout, clipping, and checkpoints that a training goes on from."""
+"""fit: weights of examples, dropout and clipping."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from network_cases import (
     in_float64,
     kind_of,
     problem,
-    raise_at,
     randomise,
     tanh_network,
 )
 
 import fastdnn
-from fastdnn import reference, storage
-from fastdnn.checkpoints import Checkpoint
+from fastdnn import reference
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -158,94 +156,3 @@ def test_a_clipped_step_is_as_long_as_it_may_be():
     moved = np.concatenate([value.ravel() for value in net.parameters.values()]) - before
     assert np.linalg.norm(moved) == pytest.approx(0.5e-3, rel=1e-5)
     assert_same_bits(fitted(clip_norm=1e6), fitted())  # shorter than that: as it is
-
-
-# --- checkpoints ----------------------------------------------------------------------------------
-
-SETTINGS = {
-    "plain": {},
-    "batches": {"batch_size": 4, "optimizer": "adam", "dropout": 0.2, "schedule": "cosine"},
-    "validation": {"learning_rate": 0.5, "early_stopping": 50, "schedule": "reduce_on_plateau"},
-}
-
-
-def train(path, *, epochs=8, every=1, stop=None, **settings):
-    """Parameters and history of a training, which Ctrl-C ends after epoch ``stop``."""
-    net = tanh_network()
-    X, Y = problem(net)
-    if "early_stopping" in settings:
-        settings["validation_data"] = (X[:, :5], 1 - Y[:, :5])
-    callbacks = [] if stop is None else [raise_at(stop, KeyboardInterrupt())]
-    checkpoint = None if path is None else Checkpoint(path, every_epochs=every)
-    try:
-        net.fit(X, Y, epochs=epochs, checkpoint=checkpoint, callbacks=callbacks, **settings)
-    except KeyboardInterrupt:
-        assert stop is not None
-    return net.parameters, net.history
-
-
-CURVES = ("cost", "validation_cost", "validation_metric", "learning_rate", "best_epoch")
-
-
-@pytest.mark.parametrize("settings", SETTINGS)
-def test_a_killed_training_goes_on_to_the_same_bits(settings, tmp_path):
-    """Two epochs are lost with the process, and are the same when they come again."""
-    expected, history = train(None, **SETTINGS[settings])
-    train(tmp_path / "c.npz", every=3, stop=4, **SETTINGS[settings])
-    header, arrays = storage.load_arrays(tmp_path / "c.npz", kind="checkpoint")
-    assert len(arrays["cost"]) == 3 and header["stopped_early"] is False
-    parameters, whole = train(tmp_path / "c.npz", every=3, **SETTINGS[settings])
-    assert_same_bits(parameters, expected)
-    for name in CURVES:
-        assert getattr(whole, name) == getattr(history, name)
-    again, same = train(tmp_path / "c.npz", **SETTINGS[settings])  # which has ended already
-    assert_same_bits(again, expected)
-    assert same.cost == history.cost
-
-
-def test_a_training_that_has_stopped_early_stays_stopped(tmp_path):
-    settings = {"learning_rate": 4.0, "early_stopping": 1}
-    parameters, history = train(tmp_path / "c.npz", epochs=30, **settings)
-    assert history.stopped_early and history.epochs < 30
-    again, same = train(tmp_path / "c.npz", epochs=30, **settings)
-    assert same.stopped_early and same.cost == history.cost
-    assert_same_bits(again, parameters)
-
-
-def test_time_is_a_reason_to_save(tmp_path):
-    net = tanh_network()
-    sizes = []
-    often = Checkpoint(tmp_path / "c.npz", every_seconds=0)
-
-    def look(history):
-        if (tmp_path / "c.npz").exists():
-            sizes.append(len(storage.load_arrays(often.path, kind="checkpoint")[1]["cost"]))
-
-    net.fit(*problem(net), epochs=4, checkpoint=often, callbacks=[look])
-    assert sizes == [1, 2, 3]
-
-
-def test_a_checkpoint_of_another_training_is_refused(tmp_path):
-    train(tmp_path / "c.npz")
-    with pytest.raises(storage.FileFormatError, match="another network or other arguments of fit"):
-        train(tmp_path / "c.npz", dropout=0.5)
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda header, arrays: header.pop("step"),
-        lambda header, arrays: header.update(step=-1),
-        lambda header, arrays: arrays.pop("state"),
-        lambda header, arrays: arrays.update(parameters=arrays["parameters"][:-1]),
-        lambda header, arrays: arrays.update(parameters=arrays["parameters"].astype("f4")),
-    ],
-)
-def test_a_checkpoint_that_lacks_something_is_refused(damage, tmp_path):
-    train(tmp_path / "c.npz")
-    header, arrays = storage.load_arrays(tmp_path / "c.npz", kind="checkpoint")
-    header, arrays = dict(header), dict(arrays)
-    damage(header, arrays)
-    storage.save_arrays(tmp_path / "c.npz", header, arrays, kind="checkpoint")
-    with pytest.raises(storage.FileFormatError, match="cannot continue from it"):
-        train(tmp_path / "c.npz")

@@ -335,16 +335,13 @@ class TestAgainstReference:
         assert net.train_step(X, Y, learning_rate=1.0) == pytest.approx(outputs * worst, rel=1e-5)
         assert net.evaluate(X, 1 - Y) == {"cost": 0.0, "accuracy": 1.0}
 
-    def test_a_gradient_that_does_not_exist_is_no_zero(self):
+    def test_gradients_of_a_cost_that_overflows_are_not_a_number(self):
         net = fastdnn.DNN([1, 1], output_activation="identity", dtype="float32")
         net.parameters["W1"][...] = 1
         X = np.array([[1e30, 2e30]], np.float32)  # finite, but not its squared error
-        try:
-            with np.errstate(all="ignore"):
-                dW = net.gradients(X, [[0, 0]])["dW1"]
-        except FloatingPointError:
-            return
-        assert not np.isfinite(dW).all() or np.linalg.norm(dW) > 1e30
+        with np.errstate(all="ignore"):
+            grads = net.gradients(X, [[0, 0]])
+        assert all(np.isnan(gradient).all() for gradient in grads.values())
 
     @pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (1e25, 0.0), (1.0, 1e4)])
     def test_r2_of_targets_far_from_one(self, scale, offset):

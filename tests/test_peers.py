@@ -1,4 +1,4 @@
-"""The side-by-side benchmark: it measures what it says, and nothing that fails stays unsaid."""
+"""The side-by-side benchmark measures what it says, and nothing that fails stays unsaid."""
 
 from __future__ import annotations
 
@@ -6,28 +6,20 @@ import json
 import sys
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from peer_cases import TINY, finished
 
 from benchmarks.grid import GRID, Row, find_rows
 from benchmarks.peers import report, runner
-from benchmarks.peers.__main__ import main
 from benchmarks.peers.contestants import CONTESTANTS, find_contestants
 from benchmarks.peers.problem import Case, cost_of, make_problem
-from benchmarks.peers.results import (
-    AGREEMENT,
-    failures,
-    find_disagreeing,
-    microseconds,
-    ratio,
-    share_of_peak,
-)
-from benchmarks.peers.worker import Worker, calibrate
+from benchmarks.peers.results import AGREEMENT, failures, find_disagreeing
+from benchmarks.peers.worker import Worker, calibrate, checked_steps
+from fastdnn import span, training
 
-TINY = Case(GRID[0], "float64", "sgd")
 QUICK = {"rounds": 2, "seconds": 0.002, "least": 1, "limits": False, "timeout": 60.0}
 
 # A worker that greets, then does as told by the code that replaces BODY for every other request.
@@ -120,21 +112,31 @@ def test_cost_of_certainly_wrong_is_finite() -> None:
 # --- the worker -----------------------------------------------------------------------------------
 
 
-class Sleeper:
-    """A session whose steps last two milliseconds."""
+@dataclass
+class Clock:
+    """A session whose steps last two milliseconds, after 10 for the call: by its own clock."""
+
+    now: float = 0.0
 
     def reset(self) -> None: ...
 
     def run(self, steps: int) -> None:
-        time.sleep(0.002 * steps)
+        self.now += 0.01 + 0.002 * steps
 
     def outputs(self) -> np.ndarray:
         return np.zeros((1, 1))
 
 
-def test_calibration_finds_the_duration_and_keeps_the_least_count() -> None:
-    assert 3 <= calibrate(Sleeper(), seconds=0.02, least=1) <= 11
-    assert calibrate(Sleeper(), seconds=0.002, least=6) == 6
+@pytest.mark.parametrize(
+    ("seconds", "least", "expected"),
+    [(0.002, 1, 1), (0.002, 6, 6), (0.03, 1, 9), (0.2, 1, 78), (100.0, 1, 49_752)],
+)
+def test_calibration_finds_the_duration_and_keeps_the_least_count(
+    seconds: float, least: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(time, "perf_counter", lambda: clock.now)
+    assert calibrate(clock, seconds, least) == expected
 
 
 def test_a_missing_library_is_told_from_a_broken_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,6 +225,9 @@ def test_a_skipped_contestant_is_named() -> None:
     assert "- skipped: torch-eager (not installed)" in report.markdown(results)
 
 
+# --- the check of the cost ------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_agreement_allows_rounding_only(dtype: str) -> None:
     rounding = {"float32": 1e-4, "float64": 1e-7}[dtype]
@@ -242,7 +247,7 @@ SMALL_CASES = [
 
 
 @pytest.mark.parametrize("case", SMALL_CASES, ids=lambda case: case.label)
-def test_five_steps_show_in_the_cost(case: Case) -> None:
+def test_the_checked_steps_show_in_the_cost(case: Case) -> None:
     """Else a contestant that trains wrongly would pass the check of its cost."""
     worker = Worker(CONTESTANTS["numpy"])
     worker.hello()
@@ -255,182 +260,33 @@ def test_five_steps_show_in_the_cost(case: Case) -> None:
     assert before - opened["cost"] > 10 * AGREEMENT * before
 
 
-# --- results and report ---------------------------------------------------------------------------
+def test_what_is_checked_takes_the_way_of_what_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the span of the examples, where there are fewer of them than features."""
+    taken: list[tuple[int, bool]] = []
 
+    def noted(network: Any, X: Any, Y: Any, steps: int, **options: Any) -> Any:
+        made = span.in_span(network, X, Y, steps, **options)
+        taken.append((steps, made is not None))
+        return made
 
-def finished(ours: float, peer: float = 2e-6) -> dict[str, Any]:
-    """Results of a run in which fastdnn took `ours` and JAX `peer` seconds."""
-
-    def entry(seconds: float) -> dict[str, Any]:
-        return {"status": "ran", "disagrees": False, "cost": 1.0, "samples": [seconds, 9.0]}
-
-    ran = {"status": "ran", "versions": {"numpy": "2"}, "threads": 4}
-    case = {
-        **TINY.to_json(),
-        "flops": TINY.row.flops,
-        "peaks": {"flops": [1e10, 2e10], "bandwidth": [1e10]},
-        "entries": {
-            "fastdnn-fit": entry(ours),
-            "fastdnn-step": entry(3 * ours),
-            "jax-jit": entry(2 * peer),
-            "jax-scan": entry(peer),
-        },
-    }
-    machine: dict[str, Any] = {
-        "cpu": "a processor",
-        "threads": 4,
-        "system": "Linux",
-        "python": "3",
-        "date": "now",
-    }
-    machine["load"] = 0.1
-    return {
-        "machine": machine,
-        "settings": {"rounds": 2, "seconds": 0.1},
-        "contestants": dict.fromkeys(case["entries"], ran),
-        "cases": [case],
-    }
-
-
-def test_the_best_way_of_each_library_counts() -> None:
-    case = finished(ours=1e-6)["cases"][0]
-    assert ratio(case) == pytest.approx(2.0)
-
-
-def test_a_share_of_the_peak_is_of_the_best_one_of_the_run() -> None:
-    case = finished(ours=1e-6)["cases"][0]
-    other = {**case, "peaks": {"flops": [3e12], "bandwidth": []}}
-    double = {**other, "dtype": "another"}
-    case["peaks"]["flops"] = [2e12, 1e12]
-    share = TINY.row.flops / 1e-6 / 3e12
-    assert share_of_peak(case, [case, other]) == pytest.approx(share)
-    assert share_of_peak(case, [case, double]) == pytest.approx(1.5 * share)
-    case["peaks"]["flops"] = []  # not measured
-    assert share_of_peak(case, [case]) is None
-
-
-def test_a_share_above_the_peak_is_explained() -> None:
-    results = finished(ours=1e-6)
-    case = results["cases"][0]
-    case["entries"]["fastdnn-fit"]["samples"] = [1e-6, 1e-6]
-    for share, told in ((0.5, False), (2.0, True)):
-        case["peaks"]["flops"] = [TINY.row.flops / 1e-6 / share] * 2
-        assert ("above 100 in tiny:" in report.markdown(results)) == told
-
-
-def test_a_losing_row_is_in_the_table() -> None:
-    text = report.markdown(finished(ours=4e-6))
-    cells = "| 4.00 | 12.0 | **2.00** |"
-    assert cells in text and "| 0.50 |" in text and "behind in 1 of 1 rows" in text
-
-
-def test_limits_are_told_measured_or_not() -> None:
-    results = finished(ours=1e-6)
-    assert "20 GFLOP/s in float64, memory 10 GB/s" in report.markdown(results)
-    results["cases"][0]["peaks"] = {"flops": [], "bandwidth": [], "why": "no"}
-    text = report.markdown(results)
-    assert "limits were not measured" in text and "| - | 2.00 |" in text
-
-
-def test_a_busy_machine_is_told() -> None:
-    results = finished(ours=1e-6)
-    assert "not idle" not in report.markdown(results)
-    results["machine"]["load"] = 2.0
-    assert "not idle: load 2.0" in report.markdown(results)
-    results["machine"] |= {"load": 0.1, "stolen": 0.3}
-    assert "not idle: 30% of the time" in report.markdown(results)
-
-
-def test_numbers_keep_three_digits() -> None:
-    assert [microseconds(x * 1e-6) for x in (0.04567, 9.996, 123.4, 56_789)] == [
-        "0.0457",
-        "10.0",
-        "123",
-        "56,800",
-    ]
-
-
-@pytest.mark.parametrize("text", ["nothing", f"{report.BEGIN} only", f"{report.END}{report.BEGIN}"])
-def test_a_readme_without_its_markers_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="peers:begin"):
-        report.insert(text, "block")
-
-
-# --- the command ----------------------------------------------------------------------------------
-
-
-def test_the_command_measures_and_reports(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    options = ["--contestants", "numpy", "--quick", "--seconds", "0.002", "--no-limits"]
-    own = ["--layers", "3,4,2", "--batch", "6", "--output", "softmax", "--dtype", "float32"]
-    assert main([*options, *own, "--out", str(tmp_path)]) == 0
-    assert "3-4-2, Adam" in capsys.readouterr().out
-    results = json.loads((tmp_path / "peers.json").read_text())
-    assert [case["optimizer"] for case in results["cases"]] == ["sgd", "adam"]
-    assert all(len(case["entries"]["numpy"]["samples"]) == 2 for case in results["cases"])
-    assert results["contestants"]["numpy"]["versions"]["numpy"] == np.__version__
-    assert results["machine"]["threads"] >= 1
-
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
-    source = str(tmp_path / "peers.json")
-    for _ in range(2):  # a second time changes nothing
-        assert main(["--from", source, "--readme", str(readme), "--out", str(tmp_path)]) == 0
-    text = readme.read_text()
-    assert text.startswith("before\n") and text.endswith("\nafter\n")
-    assert "old" not in text and text.count("**float32**") == 1
-
-
-def test_the_chart_is_drawn_and_the_readme_shows_it(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    (tmp_path / "results").mkdir()
-    source = tmp_path / "results" / "peers.json"
-    source.write_text(json.dumps(finished(ours=1e-6)))
-    readme = tmp_path / "README.md"
-    readme.write_text(report.BEGIN + report.END)
-    assert main(["--from", str(source), "--readme", str(readme)]) == 0
-    assert "(results/peers.svg)" in readme.read_text()
-    assert source.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
-    drawn = source.with_suffix(".svg").read_text()
-    assert main(["--from", str(source)]) == 0
-    assert source.with_suffix(".svg").read_text() == drawn
-
-
-def test_products_have_a_table_of_their_own(tmp_path: Path) -> None:
-    """They are no networks: neither in the mean of the ratios nor in the picture."""
-    words = ["--rows", "product-512", "--quick", "--dtype", "float64", "--out", str(tmp_path)]
-    assert main([*words, "--contestants", "fastdnn,numpy"]) == 0
-    (case,) = json.loads((tmp_path / "peers.json").read_text())["cases"]
-    ran = {name: entry["status"] for name, entry in case["entries"].items()}
-    assert ran == {"fastdnn-fit": "unsupported", "fastdnn-step": "ran", "numpy": "ran"}
-    text = (tmp_path / "peers.md").read_text()
-    assert "| product-512 | float64 |" in text and "Geometric mean" not in text
-    assert not (tmp_path / "peers.svg").exists()
-
-
-def test_the_command_fails_when_a_contestant_does(tmp_path: Path) -> None:
-    source = tmp_path / "peers.json"
-    results = finished(ours=1e-6)
-    results["cases"][0]["entries"]["jax-jit"]["disagrees"] = True
-    source.write_text(json.dumps(results))
-    assert main(["--from", str(source)]) == 1
+    monkeypatch.setattr(training, "in_span", noted)
+    cat = find_rows("cat")[0]
+    worker = Worker(CONTESTANTS["fastdnn-fit"])
+    worker.hello()
+    worker.open(Case(cat, "float32", "sgd").to_json(), seconds=0.0, least=1)
+    assert taken == [(checked_steps(cat), True)]
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--rows", "huge"],
-        ["--rows", "tiny", "--layers", "2,1"],
-        ["--layers", "2"],
-        ["--layers", "2,0"],
-        ["--contestants", "theano"],
-        ["--interpreter", "torch"],
-        ["--rows", "tiny", "--optimizer", "adam"],
-    ],
+    ("output", "n_y"),
+    [("sigmoid", 1), ("sigmoid", 3), ("softmax", 3), ("identity", 1), ("identity", 3)],
 )
-def test_bad_arguments_stop_before_measuring(arguments: list[str], tmp_path: Path) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main([*arguments, "--out", str(tmp_path)])
-    assert stop.value.code == 2
-    assert not list(tmp_path.iterdir())
+def test_scikit_learn_answers_whatever_the_output(output: str, n_y: int) -> None:
+    pytest.importorskip("sklearn")
+    case = Case(Row("own", (3, 2, n_y), output, batch=6, kind="inference"), "float64", "none")
+    costs = {}
+    for name in ("numpy", "sklearn"):
+        worker = Worker(CONTESTANTS[name])
+        worker.hello()
+        costs[name] = worker.open(case.to_json(), seconds=0.0, least=1)["cost"]
+    assert find_disagreeing(costs, case.dtype, case.optimizer) == []

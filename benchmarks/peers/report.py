@@ -10,6 +10,7 @@ from benchmarks.peers.contestants import CONTESTANTS
 from benchmarks.peers.problem import Case
 from benchmarks.peers.results import (
     OURS,
+    above_the_peak,
     failures,
     geometric_mean,
     library_times,
@@ -43,7 +44,7 @@ def markdown(results: dict[str, Any], chart: str | None = None) -> str:
         cases = networks(results, dtype)
         if cases:
             parts += [f"**{dtype}**, microseconds per step", _main_table(cases, results["cases"])]
-            parts += _mean_of_ratios(cases)
+            parts += _mean_of_ratios(cases, results["cases"])
     products = [case for case in results["cases"] if Case.from_json(case).product]
     if products:
         parts += ["Square products W X, microseconds", _product_table(products, results["cases"])]
@@ -80,15 +81,26 @@ def _how(results: dict[str, Any]) -> str:
         f"Python {machine['python']}, {listed}. One process per contestant, measured in turns; "
         f"the best of {settings['rounds']} rounds of {settings['seconds']:g} s counts. "
         f"A library's column has the fastest of its ways (eager or compiled, all threads or one, "
-        f"a call per step or the loop inside). A share is of the highest peak "
-        f"in the run{_above_the_peak(results['cases'])}. "
+        f"a call per step or the loop inside).{_compiled(results['contestants'])} "
+        f"A share is of the highest peak "
+        f"in the run{_told_above_the_peak(results['cases'])}. "
         f"{_limits(results['cases'])}"
         f"{busy(machine['load'], machine.get('stolen'))}"
     )
 
 
-def _above_the_peak(cases: list[CaseResult]) -> str:
-    above = {_label(case) for case in cases if (share_of_peak(case, cases) or 0.0) > 1.0}
+def _compiled(contestants: dict[str, Any]) -> str:
+    """What is not compiled although it might be."""
+    if not any(
+        about["status"] == "ran" and CONTESTANTS[name].options.get("compiled")
+        for name, about in contestants.items()
+    ):
+        return ""
+    return " PyTorch's optimizers are not compiled: most steps took longer with compiled ones."
+
+
+def _told_above_the_peak(cases: list[CaseResult]) -> str:
+    above = {_label(case) for case in cases if above_the_peak(case, cases)}
     if not above:
         return ""
     return (
@@ -166,13 +178,17 @@ def _product_table(cases: list[CaseResult], run: list[CaseResult]) -> str:
     return table(header, rows, text_columns=2)
 
 
-def _mean_of_ratios(cases: list[CaseResult]) -> list[str]:
-    ratios = [value for value in map(ratio, cases) if value is not None]
+def _mean_of_ratios(cases: list[CaseResult], run: list[CaseResult]) -> list[str]:
+    """Of all rows, and without those that say nothing of the speed of the same operations."""
+    ratios = {_label(case): value for case in cases if (value := ratio(case)) is not None}
     if not ratios:
         return []
-    behind = sum(value < 1 for value in ratios)
+    fewer = [_label(case) for case in cases if above_the_peak(case, run)]
+    same = [value for label, value in ratios.items() if label not in fewer]
+    without = f" ({geometric_mean(same):.2f} without {', '.join(fewer)})" if fewer and same else ""
+    behind = sum(value < 1 for value in ratios.values())
     return [
-        f"Geometric mean of best peer / fastdnn: {geometric_mean(ratios):.2f}; "
+        f"Geometric mean of best peer / fastdnn: {geometric_mean(ratios.values()):.2f}{without}; "
         f"fastdnn is behind in {behind} of {len(ratios)} rows."
     ]
 

@@ -13,9 +13,9 @@ from typing import Any
 from benchmarks.peers.contestants import CONTESTANTS
 
 OURS = "fastdnn"
-# Relative difference of the cost after five steps, in which any step that is not the others' shows
-# as 1e-2 or more. Rounding of float32 grows in the steps; and where Adam's epsilon stands differs
-# between libraries, which matters in either dtype.
+# Relative difference of the cost after the checked steps, in which any training that is not the
+# others' shows as 1e-2 or more. Rounding of float32 grows in the steps; and where Adam's epsilon
+# stands differs between libraries, which matters in either dtype.
 AGREEMENT = 1e-3
 AGREEMENT_FLOAT64 = 1e-6
 
@@ -87,6 +87,11 @@ def share_of_peak(case: dict[str, Any], run: Iterable[dict[str, Any]]) -> float 
     """
     ours, limit = speed(case), peak(run, case["dtype"])
     return ours / limit if ours and limit else None
+
+
+def above_the_peak(case: dict[str, Any], run: Iterable[dict[str, Any]]) -> bool:
+    """Whether fastdnn came to the result with fewer operations than the products of a step have."""
+    return (share_of_peak(case, run) or 0.0) > 1.0
 
 
 def geometric_mean(values: Iterable[float]) -> float:

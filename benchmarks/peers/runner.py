@@ -211,7 +211,7 @@ def run_case(
         time.sleep(PAUSE)
     peaks: dict[str, Any] = {"flops": [], "bandwidth": []}
     for _ in range(settings.rounds):
-        # Right before fastdnn, whose share of them is taken round by round.
+        # In every round, for the speed of the machine drifts, and the best of all rounds counts.
         if settings.limits and "why" not in peaks:
             _add_peaks(peaks, machine.ask("peaks", dtype=case.dtype))
             time.sleep(PAUSE)

@@ -15,6 +15,7 @@ import time
 import traceback
 from typing import Any
 
+from benchmarks.grid import Row
 from benchmarks.peers.contestants import (
     CONTESTANTS,
     Contestant,
@@ -25,7 +26,6 @@ from benchmarks.peers.contestants import (
 )
 from benchmarks.peers.problem import Case, cost_of, make_problem
 
-CHECKED_STEPS = 5  # after so many steps from the same start all contestants have the same cost
 CLOSE_ENOUGH = 0.8  # of the wanted duration: spares another calibration for the last few percent
 GROWTH = 1000  # largest factor of one calibration, for the first single step is a poor estimate
 
@@ -52,7 +52,7 @@ class Worker:
         self.session = self.library.open_session(problem, **self.contestant.options)
         self.session.reset()
         if problem.case.training:
-            self.session.run(CHECKED_STEPS)
+            self.session.run(checked_steps(problem.case.row))
         cost = cost_of(self.session.outputs(), problem.Y, problem.case.row.output_activation)
         self.steps = calibrate(self.session, seconds, least)
         return {"cost": cost, "steps": self.steps}
@@ -88,6 +88,24 @@ class Worker:
             return {"error": traceback.format_exc()}
         except Exception:
             return {"error": traceback.format_exc()}
+
+
+def checked_steps(row: Row) -> int:
+    """Steps from the same start after which all contestants have the same cost.
+
+    Where features outnumber examples, fastdnn takes another way from some m / n_1 steps on, in the
+    span of the examples. What is timed is longer than that, so what is checked has to be. In the
+    other rows, among them those whose steps last longest, few steps are enough.
+
+    Examples
+    --------
+    >>> checked_steps(Row("wide", (12288, 20, 1), "sigmoid", batch=209))
+    20
+    >>> checked_steps(Row("large", (1024, 2048, 1000), "softmax", batch=1024))
+    5
+    """
+    n_x, n_1 = row.layer_dims[:2]
+    return 10 + row.batch // n_1 if row.batch < n_x else 5
 
 
 def timed(session: Session, steps: int) -> float:

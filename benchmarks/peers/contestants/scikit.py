@@ -41,14 +41,16 @@ class _Perceptron:
         self.x = np.ascontiguousarray(problem.X.T)
         self.classes: dict[str, Array] = {}
         if case.row.output_activation == "identity":
-            kind, self.y = MLPRegressor, np.ascontiguousarray(Y.T)
+            kind, self.y = MLPRegressor, Y.T
         elif case.row.output_activation == "softmax":
             kind, self.y = MLPClassifier, Y.argmax(axis=0)
             self.classes["classes"] = np.arange(len(Y))
         else:
-            kind, self.y = MLPClassifier, np.ascontiguousarray(Y.T.astype(int))
-            self.y = self.y[:, 0] if len(Y) == 1 else self.y
+            kind, self.y = MLPClassifier, Y.T.astype(int)
             self.classes["classes"] = np.arange(max(2, len(Y)))
+        if self.y.shape[1:] == (1,):
+            self.y = self.y[:, 0]
+        self.y = np.ascontiguousarray(self.y)
         self.model = kind(
             hidden_layer_sizes=case.row.layer_dims[1:-1],
             activation=ACTIVATIONS[case.row.hidden_activation],
@@ -63,6 +65,7 @@ class _Perceptron:
         )
         # The weights exist only after a first call; every reset sets them.
         self.model.partial_fit(self.x, self.y, **self.classes)
+        self.answer = self.model.predict if kind is MLPRegressor else self.model.predict_proba
 
     def reset(self) -> None:
         for layer in range(len(self.model.coefs_)):
@@ -76,13 +79,10 @@ class _Perceptron:
             if self.case.training:
                 self.model.partial_fit(self.x, self.y)
             else:
-                self.model.predict_proba(self.x)
+                self.answer(self.x)
 
     def outputs(self) -> Array:
-        if self.case.row.output_activation == "identity":
-            predicted: Array = self.model.predict(self.x)
-            return predicted.reshape(len(self.x), -1).T
-        probabilities: Array = self.model.predict_proba(self.x)
+        answers: Array = self.answer(self.x)
         if self.case.row.output_activation == "sigmoid" and self.case.row.layer_dims[-1] == 1:
-            return probabilities[:, 1:].T
-        return probabilities.T
+            return answers[:, 1:].T
+        return answers.reshape(len(self.x), -1).T
