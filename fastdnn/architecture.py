@@ -1,6 +1,6 @@
 """What a network is and remembers, and how it is described, saved and copied.
 
-What is done with it and examples is in `fastdnn.network`.
+What it says of examples is in `fastdnn.inference`, its training in `fastdnn.network`.
 """
 
 from __future__ import annotations

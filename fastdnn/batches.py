@@ -108,9 +108,13 @@ def drawing_from(
 class Examples(Protocol):
     """All examples of a training."""
 
+    Y: Matrix
     columns: int
     streamed: bool
     weights: NDArray[Any] | None
+
+    @property
+    def X(self) -> Given: ...  # noqa: D102
 
     def epoch(self, shuffler: Shuffler | None) -> Iterator[Block]:
         """The blocks of one epoch, shuffled if there is a shuffler."""
@@ -149,10 +153,10 @@ class Streamed:
     streamed = True
 
     def __init__(
-        self, source: Source, Y: Matrix, weights: NDArray[Any] | None, batch_size: int, dtype: Any
+        self, X: Source, Y: Matrix, weights: NDArray[Any] | None, batch_size: int, dtype: Any
     ) -> None:
-        self.source, self.Y, self.weights, self.dtype = source, Y, weights, dtype
-        n_x, self.columns = source.shape
+        self.X, self.Y, self.weights, self.dtype = X, Y, weights, dtype
+        n_x, self.columns = X.shape
         examples = max(1, BLOCK_BYTES // (n_x * np.dtype(dtype).itemsize))
         # Whole batches, so that only an epoch's last block holds a smaller one.
         self.block = max(1, examples // batch_size) * batch_size
@@ -163,7 +167,7 @@ class Streamed:
         if shuffler is not None:
             ranges = [ranges[i] for i in shuffler.permutation(len(ranges))]
         targets = self.Y.array()
-        with closing(prefetch(self.source, ranges, dtype=self.dtype)) as blocks:
+        with closing(prefetch(self.X, ranges, dtype=self.dtype)) as blocks:
             for start, stop, rows in blocks:
                 X = Matrix.of(rows.T, self.dtype)
                 Y = Matrix.of(np.ascontiguousarray(targets[:, start:stop]), self.dtype)

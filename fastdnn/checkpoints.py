@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,14 +49,16 @@ class Checkpoint:
 
     @classmethod
     def of(
-        cls, given: str | os.PathLike[str] | Checkpoint | None, identity: dict[str, Any]
+        cls,
+        given: str | os.PathLike[str] | Checkpoint | None,
+        identity: Callable[[], dict[str, Any]],
     ) -> Checkpoint | None:
-        """What ``fit`` was given, if anything, and the training it belongs to."""
+        """What ``fit`` was given, if anything, and the training it belongs to, then asked for."""
         if given is None:
             return None
         if not isinstance(given, Checkpoint):
             given = cls(checks.path("checkpoint", given))
-        return replace(given, identity=identity)
+        return replace(given, identity=identity())
 
 
 class Saver:

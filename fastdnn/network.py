@@ -1,4 +1,4 @@
-"""`DNN`: a network, and all that is done with it and examples: training, prediction, scores."""
+"""`DNN`: a network, and its training."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import checks, dispatch
-from .architecture import Architecture
-from .batches import CheckedSource, Examples, Given, Shuffler, all_examples, drawing_from, outputs
+from .batches import Examples, Given, Shuffler, all_examples, drawing_from
 from .callbacks import Callback, check_callbacks
 from .checkpoints import Checkpoint
 from .data import Source
-from .engine import CLIPPING_STATES, FEW_EXAMPLES, Matrix
+from .engine import CLIPPING_STATES
+from .fingerprints import fingerprint
 from .history import History
+from .inference import Inference
 from .optimizers import LearningRate, Optimizer, resolve
 from .regularisation import Regularisation
-from .scoring import cost_and_metric, decide, example_weights
+from .scoring import example_weights
 from .training import DivergenceError, Training, Validation, check_validation, what_diverged
 
 
-class DNN(Architecture):
+class DNN(Inference):
     """A fully connected network: linear, activation, linear, activation, ...
 
     Parameters
@@ -60,6 +60,12 @@ class DNN(Architecture):
     extra : dict
         Anything JSON can hold, saved and loaded with the network: names of the classes, say.
 
+    Raises
+    ------
+    TypeError, ValueError
+        For an argument of another kind or with a wrong value, and for a loss that does not go with
+        the output, naming what was given and what was expected.
+
     Examples
     --------
     >>> import fastdnn
@@ -67,33 +73,6 @@ class DNN(Architecture):
     >>> net.parameters["W1"].shape
     (3, 2)
     """
-
-    # --- data -------------------------------------------------------------------------------
-
-    def _examples(
-        self, X: ArrayLike, name: str = "X", threads: int | None = None, *, finite: bool = True
-    ) -> Matrix:
-        """The examples of an array, looked at for NaN where nobody else does."""
-        array = checks.column_array(name, X, self.layer_dims[0], dtype=self.dtype)
-        if finite:
-            checks.finite(name, array, n_threads=threads or self.n_threads)
-        return Matrix.of(array, self.dtype)
-
-    def _given(self, X: ArrayLike | Source, name: str = "X", **options: Any) -> Given:
-        """The checked examples of an array or a source."""
-        if isinstance(X, np.ndarray) or not isinstance(X, Source):
-            return self._examples(X, name, **options)
-        return CheckedSource.of(name, X, self.layer_dims[0])
-
-    def _outputs(self, X: Given, n_threads: int | None) -> NDArray[Any]:
-        """AL (n_y, m)."""
-        return outputs(partial(self._engine.forward, n_threads=n_threads), X, self.dtype)
-
-    def _targets(self, Y: ArrayLike, m: int, name: str = "Y") -> Matrix:
-        array = checks.labels(Y, self.layer_dims[-1], m, self.loss, self.dtype, name=name)
-        return Matrix.of(array, self.dtype)
-
-    # --- training ---------------------------------------------------------------------------
 
     def fit(
         self,
@@ -161,12 +140,15 @@ class DNN(Architecture):
             Stop after so many epochs without a lower validation cost.
         checkpoint : path or Checkpoint, optional
             Save everything there every minute and at the end, whole or not at all. A training
-            that finds the file goes on from it, to the same bits as if it had never stopped.
+            that finds the file goes on from it, to the same bits as if it had never stopped. The
+            file of another network, of other examples (a sample of them is compared) or of other
+            arguments is refused; a schedule that is a function is known by its name.
         callbacks : sequence of callables
             Called with the history after every epoch; False stops the training. A
             `fastdnn.callbacks.Watcher` says how many epochs it can wait, which costs less.
         verbose : int
-            0 is silent.
+            0 is silent. Any other number shows the cost on standard error: on one line that is
+            kept up to date, in a terminal and where tqdm is installed; else by some ten lines.
         n_threads : int, optional
             At most so many threads in this call.
 
@@ -197,18 +179,15 @@ class DNN(Architecture):
         threads = dispatch.threads(self._threads(n_threads))
         examples, size = self._all_examples(X, Y, batch_size, sample_weight, class_weight, threads)
         check_validation(validation_data, early_stopping)
-        validation = self._validation(validation_data, early_stopping, threads)
-        identity = {
-            "network": {**self.config(), "n_threads": None},  # which changes no bit
-            "examples": [self.layer_dims[0], examples.columns],
-            "batch_size": size,
-            "optimizer or its settings": repr(chosen),
-            "dropout or clip_norm": repr(regularisation),
-            "shuffle": bool(shuffle),
-            "validation_data": validation is not None,
-        }
+        held_out = self._held_out(validation_data, threads)
         watchers = check_callbacks(callbacks)
-        saving = Checkpoint.of(checkpoint, identity)
+        saving = Checkpoint.of(
+            checkpoint,
+            lambda: fingerprint(
+                self.config(), examples, held_out, batch_size=size, optimizer=chosen,
+                regularisation=regularisation, shuffle=bool(shuffle),
+            ),
+        )  # fmt: skip
         shuffler = drawing_from(self._rng, shuffle, saved=saving is not None)
         chosen.coefficients(1, 1, chosen.base_learning_rate, self.dtype)  # does the rate fit?
         # Nothing above changed the network: a refused call leaves it as it was.
@@ -225,7 +204,8 @@ class DNN(Architecture):
             shuffler=shuffler,
             regularisation=regularisation,
             n_threads=threads,
-            validation=validation,
+            validation=held_out
+            and Validation(partial(self._scores, *held_out, threads), early_stopping),
             checkpoint=saving,
             callbacks=watchers,
             verbose=verbose,
@@ -258,12 +238,10 @@ class DNN(Architecture):
         given = checks.n_threads(n_threads)
         return self.n_threads if given is None else given
 
-    def _validation(
-        self,
-        data: tuple[ArrayLike | Source, ArrayLike] | None,
-        patience: int | None,
-        n_threads: int | None,
-    ) -> Validation | None:
+    def _held_out(
+        self, data: tuple[ArrayLike | Source, ArrayLike] | None, n_threads: int | None
+    ) -> tuple[Given, NDArray[Any]] | None:
+        """The checked examples and targets to validate with, if there are any."""
         if data is None:
             return None
         X = self._given(data[0], "validation_data[0]", threads=n_threads)
@@ -271,19 +249,39 @@ class DNN(Architecture):
             data[1], self.layer_dims[-1], X.shape[1], self.loss, self.dtype,
             name="validation_data[1]",
         )  # fmt: skip
-        return Validation(lambda: self._scores(X, Y, n_threads), patience)
-
-    def _scores(self, X: Given, Y: NDArray[Any], n_threads: int | None) -> tuple[float, float]:
-        """Cost and metric on checked examples and targets."""
-        return cost_and_metric(self._outputs(X, n_threads), Y, self.loss)
+        return X, Y
 
     def train_step(self, X: ArrayLike, Y: ArrayLike, *, learning_rate: float = 0.01) -> float:
-        """One step of gradient descent on all columns of X; returns the cost before it.
+        """One step of gradient descent on all columns of X.
+
+        Parameters
+        ----------
+        X : array of shape (n_x, m)
+        Y : array of shape (n_y, m) or (m,)
+            As for `fit`.
+        learning_rate : float >= 0
+
+        Returns
+        -------
+        cost : float
+            Before the step.
 
         Raises
         ------
         DivergenceError
             When the cost or the update is not finite; the parameters stay finite.
+        ValueError, TypeError
+            For arguments that do not fit, or are not finite.
+
+        Examples
+        --------
+        >>> import fastdnn
+        >>> net = fastdnn.DNN([1, 1])
+        >>> net.parameters.update(W1=[[0]], b1=[[0]])
+        >>> round(net.train_step([[-1, 1]], [0, 1], learning_rate=0.5), 3)
+        0.693
+        >>> net.parameters["W1"]
+        array([[0.25]], dtype=float32)
         """
         examples = self._examples(X)
         targets = self._targets(Y, examples.columns)
@@ -295,41 +293,3 @@ class DNN(Architecture):
                 "the last finite parameters are kept"
             )
         return cost
-
-    # --- inference --------------------------------------------------------------------------
-
-    def forward(self, X: ArrayLike | Source) -> NDArray[Any]:
-        """The network's output AL (n_y, m) for the columns of X, an array or a source."""
-        if (
-            type(X) is np.ndarray
-            and X.dtype == self.dtype
-            and X.ndim == 2
-            and X.shape[0] == self.layer_dims[0]
-            and 0 < X.shape[1] <= FEW_EXAMPLES
-            and X.flags.carray
-        ):
-            AL = self._engine.forward_few(X)
-            if AL is not None:
-                return AL
-        return self._outputs(self._given(X, finite=False), self.n_threads)
-
-    def predict(self, X: ArrayLike | Source) -> NDArray[Any]:
-        """Labels (m,): AL > 0.5 for one sigmoid, (n_y, m) for several, the argmax for softmax.
-
-        A network with another output returns AL itself.
-        """
-        return decide(self.forward(X), self.output_activation)
-
-    def evaluate(self, X: ArrayLike | Source, Y: ArrayLike) -> dict[str, float]:
-        """Cost, and accuracy (classification) or the R2 score (mse)."""
-        examples = self._given(X)
-        m = examples.shape[1]
-        targets = checks.labels(Y, self.layer_dims[-1], m, self.loss, self.dtype)
-        cost, metric = self._scores(examples, targets, self.n_threads)
-        return {"cost": cost, "r2" if self.loss == "mse" else "accuracy": metric}
-
-    def gradients(self, X: ArrayLike, Y: ArrayLike) -> dict[str, NDArray[Any]]:
-        """dW1, db1, ... of the cost at the present parameters."""
-        examples = self._examples(X)
-        targets = self._targets(Y, examples.columns)
-        return self._engine.gradients(examples, targets, n_threads=self.n_threads)[1]

@@ -153,6 +153,9 @@ def test_saves_as_often_as_it_should(tmp_path, monkeypatch):
         ({"learning_rate": 0.2}, "optimizer or its settings"),
         ({"dropout": 0.1}, "dropout or clip_norm"),
         ({"shuffle": False}, "shuffle"),
+        ({"schedule": "cosine"}, "optimizer or its settings"),
+        ({"sample_weight": np.arange(90.0)}, "sample_weight or class_weight"),
+        ({"class_weight": {1: 2.0}}, "sample_weight or class_weight"),
         ({"validation_data": HELD}, "validation_data"),
         ({"validation_data": HELD, "shuffle": False}, "shuffle, validation_data"),
     ],
@@ -168,9 +171,9 @@ def test_the_checkpoint_of_another_training_is_refused(tmp_path, change, named):
     with pytest.raises(storage.FileFormatError, match=message):
         net.fit(X, Y, **options | change)
     assert_same_bits(net.parameters, before)
-    with pytest.raises(storage.FileFormatError, match=r"another network .* \(network\)"):
+    with pytest.raises(storage.FileFormatError, match=r"another network .* \(network, X, Y\)"):
         network("float64").fit(X, Y, **options)
-    with pytest.raises(storage.FileFormatError, match=r"another network .* \(examples\)"):
+    with pytest.raises(storage.FileFormatError, match=r"another network .* \(X, Y\)"):
         network().fit(X[:, 1:], Y[:, 1:], **options)
     path.unlink()
     network().fit(X, Y, **options | change)

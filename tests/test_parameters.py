@@ -78,6 +78,16 @@ def test_the_loop_of_the_notebook_trains_the_network(functions, inplace, dtype):
     assert net.evaluate(X, Y)["cost"] == pytest.approx(twin.evaluate(X, Y)["cost"], rel=1e-5)
 
 
+def test_an_update_that_is_not_finite_changes_nothing():
+    net = network("float32")
+    before = copy.deepcopy(net.parameters)
+    grads = {f"d{name}": np.ones_like(value) for name, value in net.parameters.items()}
+    grads["db2"][...] = np.nan
+    with pytest.raises(ValueError, match=r"^b2\[0, 0\] is nan, expected finite float32 numbers"):
+        fastdnn.update_parameters(net.parameters, grads, 0.5)
+    assert_same_bits(net.parameters, before)
+
+
 def test_the_dict_of_the_network_can_be_assigned():
     net = network()
     kept, new = net.parameters, numbers(net)

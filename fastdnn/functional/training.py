@@ -112,7 +112,8 @@ def update_parameters(
     Parameters
     ----------
     parameters : dict
-        W1, b1, ..., WL, bL. As in the notebooks, new arrays are bound into this very dict.
+        W1, b1, ..., WL, bL. As in the notebooks, new arrays are bound into this very dict; those
+        of a `DNN` are written into it, all or none.
     grads : dict
         dW1, db1, ..., dWL, dbL; other entries are not used.
     learning_rate : float
@@ -128,8 +129,8 @@ def update_parameters(
     ------
     TypeError, ValueError
         If an array does not hold real numbers, a gradient is missing or has another shape than its
-        parameter, the learning rate is not a finite number, or an array to overwrite is read-only
-        or not of floats.
+        parameter, the learning rate is not a finite number, an array to overwrite is read-only or
+        not of floats, or the new parameters of a `DNN` are not finite.
 
     Examples
     --------
@@ -139,11 +140,11 @@ def update_parameters(
     """
     rate = number("learning_rate", learning_rate)
     checked = [_pair(name, w, grads, inplace) for name, w in parameters.items()]
-    for name, w, g in checked:
-        if inplace:
+    if inplace:
+        for _, w, g in checked:
             step_in_place(w, g, rate)
-        else:
-            parameters[name] = step(w, g, rate)
+    else:
+        parameters.update({name: step(w, g, rate) for name, w, g in checked})
     return parameters
 
 

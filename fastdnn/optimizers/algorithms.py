@@ -31,6 +31,11 @@ class Optimizer:
         Acts on the weights W, never on the biases b.
     schedule : str or callable, optional
         A name of `SCHEDULES`, a schedule object, or any ``epoch -> multiplier``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a hyper-parameter that is no number, or out of range.
     """
 
     learning_rate: float | None = None
@@ -148,6 +153,14 @@ class Optimizer:
 class SGD(Optimizer):
     """Gradient descent: w -= lr g.
 
+    Parameters
+    ----------
+    learning_rate : float >= 0, optional
+        0.01 if it is not given.
+    weight_decay : float >= 0
+        L2: adds c W to the gradient of the weights W.
+    schedule : str or callable, optional
+
     Examples
     --------
     >>> SGD(learning_rate=0.1).base_learning_rate
@@ -166,6 +179,16 @@ class Momentum(Optimizer):
 
     B. T. Polyak, "Some methods of speeding up the convergence of iteration methods",
     USSR Comp. Math. and Math. Phys. 4(5), 1964.
+
+    Parameters
+    ----------
+    learning_rate : float >= 0, optional
+        0.01 if it is not given.
+    weight_decay : float >= 0
+        L2: adds c W to the gradient of the weights W.
+    schedule : str or callable, optional
+    momentum : float in [0, 1)
+        mu.
 
     Examples
     --------
@@ -196,6 +219,16 @@ class Nesterov(Momentum):
     O(1/k^2)", Soviet Math. Doklady 27, 1983; in the form of I. Sutskever et al., "On the
     importance of initialization and momentum in deep learning", ICML 2013.
 
+    Parameters
+    ----------
+    learning_rate : float >= 0, optional
+        0.01 if it is not given.
+    weight_decay : float >= 0
+        L2: adds c W to the gradient of the weights W.
+    schedule : str or callable, optional
+    momentum : float in [0, 1)
+        mu.
+
     Examples
     --------
     >>> Nesterov().momentum
@@ -212,6 +245,18 @@ class RMSProp(Optimizer):
 
     T. Tieleman and G. Hinton, "Lecture 6.5 - rmsprop", Neural Networks for Machine Learning,
     Coursera, 2012.
+
+    Parameters
+    ----------
+    learning_rate : float >= 0, optional
+        0.001 if it is not given.
+    weight_decay : float >= 0
+        L2: adds c W to the gradient of the weights W.
+    schedule : str or callable, optional
+    decay : float in [0, 1)
+        a.
+    epsilon : float > 0
+        eps.
 
     Examples
     --------
@@ -244,6 +289,18 @@ class Adam(Optimizer):
     m' = m / (1 - b1^t) and v' = v / (1 - b2^t) correct the bias of the start. Weight decay is
     L2: added to the gradient. D. P. Kingma and J. Ba, "Adam: a method for stochastic
     optimization", ICLR 2015.
+
+    Parameters
+    ----------
+    learning_rate : float >= 0, optional
+        0.001 if it is not given.
+    weight_decay : float >= 0
+        L2: adds c W to the gradient of the weights W.
+    schedule : str or callable, optional
+    beta1, beta2 : float in [0, 1)
+        b1, b2.
+    epsilon : float > 0
+        eps.
 
     Examples
     --------
@@ -281,6 +338,16 @@ class AdamW(Adam):
     """Adam with decoupled weight decay: W *= 1 - lr wd, then Adam's step.
 
     I. Loshchilov and F. Hutter, "Decoupled weight decay regularization", ICLR 2019.
+
+    Parameters
+    ----------
+    learning_rate : float >= 0, optional
+        0.001 if it is not given.
+    weight_decay : float >= 0
+        wd, which is no part of the cost.
+    schedule : str or callable, optional
+    beta1, beta2, epsilon
+        As of `Adam`.
 
     Examples
     --------

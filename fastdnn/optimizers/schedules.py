@@ -202,13 +202,11 @@ def resolve_schedule(schedule: ScheduleLike, epochs: int | None = None) -> Sched
             f"schedule is {schedule!r}, expected one of {', '.join(SCHEDULES)} "
             "or a callable epoch -> multiplier"
         )
-    if epochs is not None:
-        if isinstance(schedule, Cosine) and schedule.epochs is None:
-            return replace(schedule, epochs=epochs)
-        if isinstance(schedule, WarmUp):
-            return replace(
-                schedule, then=resolve_schedule(schedule.then, max(1, epochs - schedule.epochs))
-            )
+    if isinstance(schedule, Cosine) and schedule.epochs is None:
+        return replace(schedule, epochs=epochs)
+    if isinstance(schedule, WarmUp):
+        left = None if epochs is None else max(1, epochs - schedule.epochs)
+        return replace(schedule, then=resolve_schedule(schedule.then, left))
     return schedule
 
 
