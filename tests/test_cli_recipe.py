@@ -156,8 +156,11 @@ def test_a_recipe_survives_the_model_file(tmp_path, rng):
 
 @pytest.mark.parametrize(
     ("scaling", "low", "scales"),
-    [("auto", 0.0, False), ("auto", -2.0, True), ("standard", 0.0, True), ("none", -2.0, False)],
-)
+    [
+        ("auto", 0.0, False), ("auto", -1.0, False), ("auto", -1.01, True),
+        ("standard", 0.0, True), ("none", -2.0, False),
+    ],
+)  # fmt: skip
 def test_auto_scales_what_is_not_small_already(scaling, low, scales):
     X = np.array([[low, 0.5, 1.0]])
     assert (Recipe.fitted(X, scaling, class_names=(), target=None).scaling is not None) == scales

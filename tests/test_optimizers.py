@@ -317,7 +317,7 @@ def test_plateau_lowers_the_rate_after_patience_and_stops_at_the_floor():
     plan = opt.ReduceOnPlateau(factor=0.5, patience=1, floor=0.2, tolerance=0.01)
     rate = opt.LearningRate(1.0, plan, 99)
     seen = []
-    for cost in [1.0, 0.5, 0.499, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6]:
+    for cost in [100.0, 50.0, 49.9, 60.0, 60.0, 60.0, 60.0, 60.0, 60.0]:
         rate.observe(cost)
         seen.append(rate.at(0))
     assert seen == [1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.2, 0.2]

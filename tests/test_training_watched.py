@@ -306,3 +306,7 @@ def test_a_history_says_in_one_line_what_happened():
         "stopped early; 1.23 s>"
     )
     assert repr(History([0.5], interrupted=True)).endswith("; interrupted; 0 s>")
+    overflown = History(
+        [0.5, 0.25], [float("inf"), float("inf")], [0.25, 0.75]
+    )  # none was the best
+    assert "validation cost inf and metric 0.75 in epoch 2;" in repr(overflown)
