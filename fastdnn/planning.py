@@ -332,7 +332,9 @@ def _slab_panels(dims: tuple[int, ...], examples: int, unit_width: int, dtype: n
 def _shares_units(dims: tuple[int, ...], examples: int, dtype: np.dtype) -> bool:
     """Whether the units of the first layer are shared out instead of the examples.
 
-    Large weights of many examples are not: their rows of W may be packed in tiles of other sizes.
+    Large weights of many examples are not: 784-512-10 with 300 is 1.05 times as fast by examples,
+    others up to 1.1 times. From ``PACK_EXAMPLES`` on they could not be, for a share of the units
+    need not start a tile of the packed W.
     """
     if len(dims) < 3 or dims[0] * dims[1] * dtype.itemsize < FIRST_LAYER_BYTES:
         return False

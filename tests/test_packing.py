@@ -27,7 +27,7 @@ pytestmark = pytest.mark.kernels
 
 @kernel
 def pack_rows(panel, source, row_stride, rows, columns, width):
-    packing.pack_rows(pointer(panel, 0), 0, width, pointer(source, 0), row_stride, 1, columns, rows)
+    packing.pack_rows(pointer(panel, 0), pointer(source, 0), row_stride, rows, columns, width)
 
 
 @kernel
