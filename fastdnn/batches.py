@@ -114,7 +114,8 @@ class Examples(Protocol):
     weights: NDArray[Any] | None
 
     @property
-    def X(self) -> Given: ...  # noqa: D102
+    def X(self) -> Given:
+        """Their features."""
 
     def epoch(self, shuffler: Shuffler | None) -> Iterator[Block]:
         """The blocks of one epoch, shuffled if there is a shuffler."""

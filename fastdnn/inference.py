@@ -119,8 +119,7 @@ class Inference(Architecture):
         0.6666666666666666
         """
         examples = self._given(X)
-        m = examples.shape[1]
-        targets = checks.labels(Y, self.layer_dims[-1], m, self.loss, self.dtype)
+        targets = self._labels(Y, examples.shape[1])
         cost, metric = self._scores(examples, targets, self.n_threads)
         return {"cost": cost, "r2" if self.loss == "mse" else "accuracy": metric}
 
@@ -177,9 +176,13 @@ class Inference(Architecture):
         """AL (n_y, m)."""
         return outputs(partial(self._engine.forward, n_threads=n_threads), X, self.dtype)
 
-    def _targets(self, Y: ArrayLike, m: int, name: str = "Y") -> Matrix:
-        array = checks.labels(Y, self.layer_dims[-1], m, self.loss, self.dtype, name=name)
-        return Matrix.of(array, self.dtype)
+    def _labels(self, Y: ArrayLike, m: int, name: str = "Y") -> NDArray[Any]:
+        """The checked targets (n_y, m) of m examples."""
+        return checks.labels(Y, self.layer_dims[-1], m, self.loss, self.dtype, name=name)
+
+    def _targets(self, Y: ArrayLike, m: int) -> Matrix:
+        """The same as compiled code takes them."""
+        return Matrix.of(self._labels(Y, m), self.dtype)
 
     def _scores(self, X: Given, Y: NDArray[Any], n_threads: int | None) -> tuple[float, float]:
         """Cost and metric on checked examples and targets."""

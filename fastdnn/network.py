@@ -211,11 +211,7 @@ class DNN(Inference):
             verbose=verbose,
         )
         self.history = training.history
-        try:
-            return training.run()
-        except DivergenceError:
-            self._state.forget()  # it may hold what diverged
-            raise
+        return training.run()
 
     def _all_examples(
         self,
@@ -245,11 +241,7 @@ class DNN(Inference):
         if data is None:
             return None
         X = self._given(data[0], "validation_data[0]", threads=n_threads)
-        Y = checks.labels(
-            data[1], self.layer_dims[-1], X.shape[1], self.loss, self.dtype,
-            name="validation_data[1]",
-        )  # fmt: skip
-        return X, Y
+        return X, self._labels(data[1], X.shape[1], "validation_data[1]")
 
     def train_step(self, X: ArrayLike, Y: ArrayLike, *, learning_rate: float = 0.01) -> float:
         """One step of gradient descent on all columns of X.

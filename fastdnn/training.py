@@ -50,9 +50,7 @@ class DivergenceError(FloatingPointError):
 
 def what_diverged(cost: float) -> str:
     """What was not finite in a step of this cost that was not completed."""
-    # A finite cost: the step was one in the span of the examples, whose W1 is put together later.
-    overflowed = cost == OVERFLOWED or math.isfinite(cost)
-    return "an update overflowed" if overflowed else f"the cost became {cost}"
+    return "an update overflowed" if cost == OVERFLOWED else f"the cost became {cost}"
 
 
 def uninterrupted(note: Callable[[], None]) -> None:
@@ -313,7 +311,7 @@ class Training:
 
         def note(done: int) -> int:
             if self._span is not None and not self._span.write():
-                done = 0
+                costs[0], done = OVERFLOWED, 0
             state.step = step + done
             if an_epoch is not None:
                 self._note_whole_epochs(epoch, done, costs, squares, rate, an_epoch)
@@ -341,6 +339,7 @@ class Training:
                 self.state.forget()
             raise
         if done < count:
+            self.state.forget()  # it may hold what diverged
             raise DivergenceError(self._divergence(rate, costs[done]))
         return costs, squares
 

@@ -28,7 +28,8 @@ class Optimizer:
     learning_rate : float >= 0, optional
         None stands for `default_learning_rate` of the class.
     weight_decay : float >= 0
-        Acts on the weights W, never on the biases b.
+        L2: adds weight_decay W to the gradient of the weights W, never of the biases b; but see
+        `AdamW`.
     schedule : str or callable, optional
         A name of `SCHEDULES`, a schedule object, or any ``epoch -> multiplier``.
 
@@ -155,11 +156,8 @@ class SGD(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float >= 0, optional
-        0.01 if it is not given.
-    weight_decay : float >= 0
-        L2: adds c W to the gradient of the weights W.
-    schedule : str or callable, optional
+    learning_rate, weight_decay, schedule
+        As of `Optimizer`; the learning rate is 0.01 if it is not given.
 
     Examples
     --------
@@ -182,11 +180,8 @@ class Momentum(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float >= 0, optional
-        0.01 if it is not given.
-    weight_decay : float >= 0
-        L2: adds c W to the gradient of the weights W.
-    schedule : str or callable, optional
+    learning_rate, weight_decay, schedule
+        As of `Optimizer`; the learning rate is 0.01 if it is not given.
     momentum : float in [0, 1)
         mu.
 
@@ -221,11 +216,8 @@ class Nesterov(Momentum):
 
     Parameters
     ----------
-    learning_rate : float >= 0, optional
-        0.01 if it is not given.
-    weight_decay : float >= 0
-        L2: adds c W to the gradient of the weights W.
-    schedule : str or callable, optional
+    learning_rate, weight_decay, schedule
+        As of `Optimizer`; the learning rate is 0.01 if it is not given.
     momentum : float in [0, 1)
         mu.
 
@@ -248,11 +240,8 @@ class RMSProp(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float >= 0, optional
-        0.001 if it is not given.
-    weight_decay : float >= 0
-        L2: adds c W to the gradient of the weights W.
-    schedule : str or callable, optional
+    learning_rate, weight_decay, schedule
+        As of `Optimizer`; the learning rate is 0.001 if it is not given.
     decay : float in [0, 1)
         a.
     epsilon : float > 0
@@ -292,11 +281,8 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float >= 0, optional
-        0.001 if it is not given.
-    weight_decay : float >= 0
-        L2: adds c W to the gradient of the weights W.
-    schedule : str or callable, optional
+    learning_rate, weight_decay, schedule
+        As of `Optimizer`; the learning rate is 0.001 if it is not given.
     beta1, beta2 : float in [0, 1)
         b1, b2.
     epsilon : float > 0
