@@ -29,8 +29,8 @@ CLIPPING_STATES = 3
 # Up to so many examples the network is read once for each of them: less work than a panel.
 FEW_EXAMPLES = 2
 
-_NO_ORDER: NDArray[np.int64] = np.zeros(0, np.int64)
-_NO_SQUARES = np.zeros(0)
+_NO_COLUMNS: NDArray[np.int64] = np.zeros(0, np.int64)
+_NO_SUMS = np.zeros(0)
 _FIRST_EXAMPLE: NDArray[np.int64] = np.zeros(1, np.int64)
 
 
@@ -146,8 +146,8 @@ class Engine:
                 space.plan.multiply_adds, repeats=steps, limit=purpose.members
             )
             self._launch(
-                space, team, empty, empty, np.zeros(0, np.int64), nothing, nothing, np.zeros(0),
-                None, None, PLAIN, _NO_SQUARES,
+                space, team, empty, empty, _NO_COLUMNS, coefficients=nothing, state=nothing,
+                costs=_NO_SUMS,
             )  # fmt: skip
             self._workspaces.put_back(purpose, space)
 
@@ -220,19 +220,9 @@ class Engine:
             space.holder = None  # until the call has packed them
             team = dispatch.best_team(space.plan.multiply_adds, repeats=len(starts), limit=limit)
             done = self._launch(
-                space,
-                team,
-                X,
-                Y,
-                starts,
-                coefficients,
-                state,
-                costs,
-                order,
-                weights,
-                regularisation,
-                _NO_SQUARES if squares is None else squares,
-            )
+                space, team, X, Y, starts, coefficients=coefficients, state=state, costs=costs,
+                order=order, weights=weights, clip_norm=regularisation.clip_norm, squares=squares,
+            )  # fmt: skip
             space.holder = holder
             self._workspaces.put_back(purpose, space)
         return done, costs
@@ -277,16 +267,16 @@ class Engine:
         X: Matrix,
         Y: Matrix,
         starts: NDArray[np.int64],
+        *,
         coefficients: NDArray[Any],
         state: NDArray[Any],
         costs: NDArray[np.float64],
-        order: NDArray[np.int64] | None,
-        weights: NDArray[Any] | None,
-        regularisation: Regularisation,
-        squares: NDArray[np.float64],
+        order: NDArray[np.int64] | None = None,
+        weights: NDArray[Any] | None = None,
+        clip_norm: float | None = None,
+        squares: NDArray[np.float64] | None = None,
     ) -> int:
         """Call the step kernel; returns the number of steps completed."""
-        clip = regularisation.clip_norm
         # Rows that are all one and the same in memory are handed over as one.
         rows = coefficients if coefficients.strides[0] else coefficients[:1]
         space.progress[:] = 0
@@ -296,9 +286,10 @@ class Engine:
             space.progress, self.buffer, state, space.work,
             space.partial_costs, space.block_squares, X.flat, Y.flat,
             self._no_weights if weights is None else weights,
-            _NO_ORDER if order is None else order, starts,
+            _NO_COLUMNS if order is None else order, starts,
             writable(rows.reshape(-1)),
-            0.0 if clip is None else clip, costs, squares,
+            0.0 if clip_norm is None else clip_norm, costs,
+            _NO_SUMS if squares is None else squares,
         )  # fmt: skip
         return int(done)
 

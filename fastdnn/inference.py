@@ -178,7 +178,10 @@ class Inference(Architecture):
 
     def _labels(self, Y: ArrayLike, m: int, name: str = "Y") -> NDArray[Any]:
         """The checked targets (n_y, m) of m examples."""
-        return checks.labels(Y, self.layer_dims[-1], m, self.loss, self.dtype, name=name)
+        labels = checks.labels(Y, self.layer_dims[-1], m, self.loss, self.dtype, name=name)
+        if self.loss == "categorical_crossentropy":
+            checks.distributions(name, labels)
+        return labels
 
     def _targets(self, Y: ArrayLike, m: int) -> Matrix:
         """The same as compiled code takes them."""

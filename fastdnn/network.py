@@ -21,7 +21,8 @@ from .inference import Inference
 from .optimizers import LearningRate, Optimizer, resolve
 from .regularisation import Regularisation
 from .scoring import example_weights
-from .training import DivergenceError, Training, Validation, check_validation, what_diverged
+from .training import DivergenceError, Training, what_diverged
+from .validation import Validation, check_validation
 
 
 class DNN(Inference):
@@ -190,15 +191,13 @@ class DNN(Inference):
         )  # fmt: skip
         shuffler = drawing_from(self._rng, shuffle, saved=saving is not None)
         chosen.coefficients(1, 1, chosen.base_learning_rate, self.dtype)  # does the rate fit?
-        # Nothing above changed the network: a refused call leaves it as it was.
         n_states = CLIPPING_STATES if clip_norm is not None else chosen.n_states
-        self._state.serve(chosen, self._engine.new_state(n_states))
         training = Training(
             engine=self._engine,
             examples=examples,
             optimizer=chosen,
             rate=LearningRate(chosen.base_learning_rate, chosen.schedule, epochs),
-            state=self._state,
+            state=self._state.serving(chosen, self._engine.new_state(n_states)),
             epochs=epochs,
             batch_size=size,
             shuffler=shuffler,
@@ -210,7 +209,9 @@ class DNN(Inference):
             callbacks=watchers,
             verbose=verbose,
         )
-        self.history = training.history
+        training.restore()
+        # Nothing above changed the network: a refused call leaves it as it was.
+        self._state, self.history = training.state, training.history
         return training.run()
 
     def _all_examples(

@@ -87,7 +87,8 @@ def example_weights(
     Raises
     ------
     ValueError, TypeError
-        If a weight is negative or not finite, a class is unknown, or an example has no class.
+        If a weight is negative or not finite, all are 0, a class is unknown, or an example has no
+        class.
     """
     m = Y.shape[1]
     weights: NDArray[Any] | None = None
@@ -97,6 +98,8 @@ def example_weights(
         checks.finite("sample_weight", weights)
         if (weights < 0).any():
             raise ValueError("sample_weight has negative entries, expected numbers >= 0")
+        if not weights.any():
+            raise ValueError("sample_weight is 0 for every example, expected some above 0")
         weights = np.array(weights, dtype)
     if class_weight is not None:
         factors = _class_factors(class_weight, Y, dtype, output_activation)

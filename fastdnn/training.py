@@ -7,16 +7,13 @@ is not done: without validation or callbacks, full-batch epochs are not even see
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import checks
 from .batches import Block, Examples, Shuffler
 from .callbacks import Callback, Watcher, epochs_until_due, is_false
 from .checkpoints import Checkpoint, Saver
@@ -26,9 +23,11 @@ from .history import History
 from .kernels.step import OVERFLOWED
 from .kernels.updates import SGD
 from .optimizers import Constant, LearningRate, Optimizer, OptimizerState
+from .optimizers.ahead import STEPS_AHEAD, ScalarsAhead
 from .progress import Progress
 from .regularisation import PLAIN, Regularisation
 from .span import InSpan, in_span
+from .validation import Best, Validation
 
 # A compiled call should last about this long; Ctrl-C is served between calls. On a machine that
 # others use, too, each end of a call waits for the team's last thread to get a core: half as long
@@ -38,14 +37,9 @@ CALL_SECONDS = 0.2
 # The epochs of one call have so many examples together, at most: their order takes 8 MiB.
 CALL_EXAMPLES = 1 << 20
 
-# An optimizer's scalars are computed for so many calls at once, which costs little more than for
-# one, and for at most so many steps: 8 MiB of float64, some 30 while they are computed.
-CALLS_AHEAD = 16
-STEPS_AHEAD = 1 << 17
-
 
 class DivergenceError(FloatingPointError):
-    """The cost, or a parameter, would no longer be a finite number."""
+    """The cost, a parameter or an optimizer's state would no longer be a finite number."""
 
 
 def what_diverged(cost: float) -> str:
@@ -63,26 +57,6 @@ def uninterrupted(note: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         note()
         raise
-
-
-@dataclass
-class Validation:
-    """Held-out examples, and how to score the network on them."""
-
-    score: Callable[[], tuple[float, float]]  # cost, metric
-    patience: int | None = None
-
-
-def check_validation(data: object, patience: int | None) -> None:
-    """Whether ``validation_data`` is a pair, and ``early_stopping`` has it and is a number."""
-    if data is None:
-        if patience is not None:
-            raise ValueError("early_stopping needs validation_data=(X, Y)")
-        return
-    if not isinstance(data, tuple | list) or len(data) != 2:
-        raise TypeError(f"validation_data is {data!r:.60}, expected a pair (X, Y)")
-    if patience is not None:
-        checks.whole_number("early_stopping", patience)
 
 
 @dataclass
@@ -105,27 +79,26 @@ class Training:
     verbose: int = 0
     history: History = field(default_factory=History)
     best: Best | None = None
-    _steps_before: int = 0  # of earlier calls, which the optimizer's state goes on counting
+    _saver: Saver | None = None
     _holder: object = field(default_factory=object)
     _seconds_per_step: float = 0.0
     _span: InSpan | None = None
-    _table: NDArray[Any] = field(default_factory=lambda: np.zeros((0, 0)))
-    _table_start: int = 0
-    _table_rate: float = math.nan
+
+    def __post_init__(self) -> None:
+        # Those of earlier calls, which the optimizer's state goes on counting.
+        self._steps_before = self.state.step
+        self._scalars = ScalarsAhead(self.optimizer, self.engine.dtype)
 
     def run(self) -> History:
         """Train; the parameters are those of the last completed step, or the best ones."""
         started = time.perf_counter()
-        self._steps_before = self.state.step
-        progress = None
+        saver, progress = self._saver, None
         with CompileClock() as compiling:
             try:
                 self._prepare()
-                if self.validation is not None:
-                    self.best = Best(self.engine)
-                saver = Saver(self.checkpoint) if self.checkpoint is not None else None
-                if saver is not None:
-                    saver.restore(self)
+                if self.history.stopped_early:  # but others may be asked now, or more patient
+                    self.history.stopped_early = False
+                    self._ask_whether_to_stop()
                 progress = Progress(self.epochs, self.history) if self.verbose else None
                 while self.history.epochs < self.epochs and not self.history.stopped_early:
                     self._epochs()
@@ -150,6 +123,14 @@ class Training:
                 if progress is not None:
                     progress.close()
         return self.history
+
+    def restore(self) -> None:
+        """Go on from the checkpoint's file, if there is one; nothing has changed if it raises."""
+        if self.validation is not None:
+            self.best = Best(self.engine)
+        if self.checkpoint is not None:
+            self._saver = Saver(self.checkpoint)
+            self._saver.restore(self)
 
     def _prepare(self) -> None:
         """Compile, and look whether the steps are those of a smaller network."""
@@ -198,12 +179,21 @@ class Training:
         return np.minimum(self.batch_size, m - self._starts(m))
 
     def _after_epoch(self) -> None:
-        """Validation and callbacks, each if asked for."""
+        """Validation, and whether to stop."""
         if self.best is not None:
             self._validate(self.best)
+        self._ask_whether_to_stop()
+
+    def _ask_whether_to_stop(self) -> None:
+        """Early stopping, and each of the callbacks."""
+        history = self.history
+        patience = self.validation.patience if self.validation is not None else None
+        if patience is not None:
+            waited = history.epochs - 1 - (history.best_epoch or 0)
+            history.stopped_early = waited >= patience
         for callback in self.callbacks:
-            if is_false(callback(self.history)):
-                self.history.stopped_early = True
+            if is_false(callback(history)):
+                history.stopped_early = True
 
     def _epochs_alone(self) -> int:
         """Epochs, at least one, before anybody looks at them or changes the learning rate."""
@@ -306,7 +296,8 @@ class Training:
         """
         count, state = len(starts), self.state
         step, epoch = state.step, self.history.epochs
-        coefficients = self._coefficients(count, rate)
+        left = (self.epochs - epoch) * self._steps_an_epoch
+        coefficients = self._scalars.next(count, after=step, rate=rate, left=left)
         costs, squares = np.full((2, count), np.nan)
 
         def note(done: int) -> int:
@@ -371,28 +362,17 @@ class Training:
         if self.optimizer.l2:
             self.history.penalty[first:] = (0.5 * self.optimizer.l2 * squares).tolist()
 
-    def _coefficients(self, count: int, rate: float) -> NDArray[Any]:
-        """The optimizer's scalars for the next ``count`` steps, computed ahead at a steady rate."""
-        first = self.state.step - self._table_start
-        if rate != self._table_rate or first + count > len(self._table):
-            ahead = count
-            if rate == self._table_rate:
-                ahead *= min(CALLS_AHEAD, STEPS_AHEAD // count)
-                left = (self.epochs - self.history.epochs) * self._steps_an_epoch
-                ahead = max(count, min(ahead, left))
-            self._table = self.optimizer.coefficients(
-                self.state.step + 1, ahead, rate, self.engine.dtype
-            )
-            self._table_start, self._table_rate, first = self.state.step, rate, 0
-        return self._table[first : first + count]
-
     def _divergence(self, rate: float, cost: float) -> str:
         epoch, step = self.history.epochs + 1, self.state.step - self._steps_before + 1
+        if np.isfinite(self.engine.buffer).all():
+            kept = "the last finite parameters are kept"
+            advice = "Try a smaller learning rate, or scale the inputs."
+        else:  # no step makes them so
+            kept = "the parameters were not finite before"
+            advice = "Assign finite ones."
         return (
             f"training diverged: {what_diverged(cost)} in epoch {epoch} of {self.epochs}, "
-            f"step {step} of this fit, at learning_rate {rate:g}; "
-            "the last finite parameters are kept. "
-            "Try a smaller learning rate, or scale the inputs."
+            f"step {step} of this fit, at learning_rate {rate:g}; {kept}. {advice}"
         )
 
     def _validate(self, best: Best) -> None:
@@ -409,30 +389,3 @@ class Training:
 
         uninterrupted(note)
         self.rate.observe(cost)
-        patience = self.validation.patience
-        if patience is not None and epoch - (history.best_epoch or 0) >= patience:
-            history.stopped_early = True
-
-
-class Best:
-    """The parameters with the lowest validation cost so far."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.cost = math.inf
-        self.buffer = np.empty_like(engine.buffer)
-
-    @property
-    def kept(self) -> bool:
-        """Whether there are any."""
-        return self.cost < math.inf
-
-    def keep(self, cost: float, parameters: NDArray[Any]) -> None:
-        """Keep ``parameters``, whose validation cost is ``cost``."""
-        self.buffer[:] = parameters
-        self.cost = cost
-
-    def restore(self) -> None:
-        """Put the best parameters back in place."""
-        if self.kept:
-            self.engine.buffer[:] = self.buffer

@@ -189,9 +189,16 @@ BAD_Y: dict[str, tuple[str, Callable[[], Any], type[Exception], str]] = {
         "classes", lambda: GOOD_Y["classes"] * 1.0, TypeError,
         " has dtype float64, expected integer class indices",
     ),
-    "classes in a row": (
-        "classes", lambda: GOOD_Y["classes"][None], ValueError,
+    "floating classes in a row": (
+        "classes", lambda: GOOD_Y["classes"][None] * 1.0, ValueError,
         f" has shape (1, {M}), expected (3, {M}) or ({M},) class indices",
+    ),
+    "classes together": (
+        "classes", lambda: np.ones((3, M)), ValueError, "[:, 0] sums to 3, expected 1 for a softma",
+    ),
+    "no class": (
+        "classes", lambda: np.eye(3)[:, GOOD_Y["classes"]] * (np.arange(M) != 4), ValueError,
+        "[:, 4] sums to 0, expected 1 for a softmax",
     ),
     "transposed one-hot": (
         "classes", lambda: np.eye(3)[GOOD_Y["classes"]], ValueError,

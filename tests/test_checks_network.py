@@ -104,6 +104,12 @@ class TestLabels:
         np.testing.assert_array_equal(Y, np.asarray(expected, dtype))
         np.testing.assert_array_equal(value, before)
 
+    def test_class_indices_may_be_a_row(self):
+        """As the notebooks keep their labels."""
+        row = np.array([[2, 0, 1]])
+        expected = checks.labels(row[0], 3, 3, CATEGORICAL, F32)
+        np.testing.assert_array_equal(checks.labels(row, 3, 3, CATEGORICAL, F32), expected)
+
     def test_fitting_targets_are_not_copied(self):
         Y = np.zeros((1, 3), F32)
         assert np.shares_memory(checks.labels(Y, 1, 3, BINARY, F32), Y)
@@ -123,7 +129,8 @@ class TestLabels:
             ((209, 209), 1, BINARY, "Y has shape (209, 209), expected (1, 209) or (209,) labels"),
             ((), 1, BINARY, "Y has shape (), expected (1, 209) or (209,) labels"),
             ((0,), 1, BINARY, "Y has shape (0,), expected (1, 209) or (209,) labels"),
-            ((1, 209), 10, CATEGORICAL, "Y has shape (1, 209), expected (10, 209) or (209,) class"),
+            ((2, 209), 10, CATEGORICAL, "Y has shape (2, 209), expected (10, 209) or (209,) class"),
+            ((1, 209), 10, BINARY, "Y has shape (1, 209), expected (10, 209)"),
             ((208,), 10, CATEGORICAL, "Y has shape (208,), expected (10, 209) or (209,) class ind"),
             ((209, 10), 10, CATEGORICAL, "Y has shape (209, 10), expected (10, 209) or (209,) cl"),
             ((209,), 10, BINARY, "Y has shape (209,), expected (10, 209)"),

@@ -84,6 +84,7 @@ def test_class_weights_of_two_classes_in_one_row():
     [
         ({"sample_weight": np.ones(3)}, ValueError, r"sample_weight has shape \(3,\), expected"),
         ({"sample_weight": -np.ones(7)}, ValueError, "sample_weight has negative entries"),
+        ({"sample_weight": np.zeros(7)}, ValueError, "sample_weight is 0 for every example"),
         ({"sample_weight": np.full(7, np.nan)}, ValueError, r"sample_weight\[0\] is nan"),
         ({"class_weight": "equal"}, ValueError, "class_weight is 'equal'"),
         ({"class_weight": [1, 2, 3]}, TypeError, "expected 'balanced' or a dict"),
@@ -156,3 +157,39 @@ def test_a_clipped_step_is_as_long_as_it_may_be():
     moved = np.concatenate([value.ravel() for value in net.parameters.values()]) - before
     assert np.linalg.norm(moved) == pytest.approx(0.5e-3, rel=1e-5)
     assert_same_bits(fitted(clip_norm=1e6), fitted())  # shorter than that: as it is
+
+
+# --- numbers too large to square ------------------------------------------------------------------
+
+STEEP = np.array([[1e8, 2e8]]), np.array([[1e14, 3e14]])  # gradients of 4e22
+PRECISIONS = ("float32", "float64")
+
+
+def test_clipping_gradients_whose_squares_overflow_float32():
+    """A norm of infinity would make every step nothing, and no cost would tell."""
+    nets = [fastdnn.DNN([1, 1], output_activation="identity", dtype=dtype) for dtype in PRECISIONS]
+    for net in nets:
+        net.parameters.update(W1=[[0]], b1=[[0]])
+        net.fit(*STEEP, epochs=3, learning_rate=0.1, clip_norm=1.0)
+        assert net.parameters["W1"].item() == pytest.approx(0.3, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "factor", "settings"),
+    [
+        ("float64", 1e75, {"clip_norm": 1.0}),
+        ("float32", 1.0, {"optimizer": "adam"}),
+        ("float32", 1.0, {"optimizer": "rmsprop"}),
+        ("float64", 1e70, {"optimizer": "adam"}),
+    ],
+)
+def test_squares_that_overflow_are_told(dtype, factor, settings):
+    net = fastdnn.DNN([1, 1], output_activation="identity", dtype=dtype)
+    net.parameters.update(W1=[[0]], b1=[[0]])
+    X, Y = STEEP
+    with (
+        pytest.raises(fastdnn.DivergenceError, match="an update overflowed in epoch 1"),
+        np.errstate(over="ignore", invalid="ignore"),
+    ):
+        net.fit(X * factor, Y * factor, epochs=3, **settings)
+    assert np.isfinite(net.parameters["W1"]).all()

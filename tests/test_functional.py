@@ -131,6 +131,7 @@ BAD = {
     "AL and Y": (fd.compute_cost, (ones(1, 3), ones(3, 1)), r"Y has shape \(3, 1\)"),
     "never (m, m)": (fd.compute_cost, (ones(2, 3), ones(3)), "Y has dtype float64"),
     "class": (fd.compute_cost, (ones(2, 3), np.array([0, 1, 2])), r"Y\[2\] is 2"),
+    "Z for AL": (fd.compute_cost, (3 * ones(1, 2), ones(1, 2)), r"AL\[0, 0\] is 3.0, expected pro"),
     "loss": (lambda: fd.compute_cost(ones(1, 1), ones(1, 1), loss="mes"), (), "mean 'mse'"),
     "no parameters": (fd.L_model_forward, (ones(2, 2), {}), "W1 is missing"),
     "a layer missing": (

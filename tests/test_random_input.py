@@ -94,12 +94,14 @@ def fits_Y(Y: np.ndarray, kind: str, m: int) -> bool:
     if not is_numeric(Y):
         return False
     values = Y.astype(np.float64)
-    if kind == "classes" and Y.shape == (m,):
+    if kind == "classes" and (Y.shape == (m,) or (Y.shape == (1, m) and Y.dtype.kind in "biu")):
         return Y.dtype.kind in "biu" and bool(np.all((values >= 0) & (values < n_y)))
     if Y.shape != (n_y, m) and not (n_y == 1 and Y.shape == (m,)):
         return False
     if kind == "regression":
         return bool(np.all(np.abs(values) <= np.finfo(np.float32).max))
+    if kind == "classes" and not np.all(np.abs(values.sum(axis=0) - 1) <= 1e-3):
+        return False
     return bool(np.all((values >= 0) & (values <= 1)))
 
 

@@ -24,7 +24,7 @@ from network_cases import (
 )
 
 import fastdnn
-from fastdnn import DivergenceError, engine, training
+from fastdnn import DivergenceError, engine, training, validation
 from fastdnn.optimizers import OPTIMIZERS
 
 pytestmark = [pytest.mark.kernels, pytest.mark.front]
@@ -164,6 +164,12 @@ class TestHoweverItEnds:
             )  # fmt: skip
         assert net.parameters["b1"].item() == pytest.approx(BEST)
         assert net.history.best_epoch == 2
+
+    def test_parameters_that_were_not_finite_are_told(self):
+        net, X, Y, _ = passing_by()
+        net.parameters["b1"][...] = math.nan
+        with pytest.raises(DivergenceError, match=r"were not finite before\. Assign finite ones"):
+            net.fit(X, Y, epochs=9)
 
     def test_a_schedule_that_fails(self):
         net, X, Y, held_out = passing_by()
@@ -339,8 +345,8 @@ class TestCtrlC:
         """That step is not done, and what momentum holds of it is not for the next training."""
         net, launch = regression("float32"), engine.Engine._launch
 
-        def interrupted(*args):
-            launch(*args)
+        def interrupted(*args, **arrays):
+            launch(*args, **arrays)
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
@@ -362,7 +368,7 @@ class TestCtrlC:
         def run():
             net.fit(X, Y, epochs=200, learning_rate=self.RATE, **settings)
 
-        return net if interrupted_at(line, [training], run) else None
+        return net if interrupted_at(line, [training, validation], run) else None
 
     @pytest.mark.needs_jit  # or coverage.py would lose its place
     @pytest.mark.parametrize(

@@ -262,9 +262,9 @@ class TestExamplesThatStayPacked:
         X, Y = problem(net)
         launch = engine.Engine._launch
 
-        def spy(self, space, team, X, Y, starts, *args):
+        def spy(self, space, team, X, Y, starts, **arrays):
             seen.extend(starts.tolist())
-            return launch(self, space, team, X, Y, starts, *args)
+            return launch(self, space, team, X, Y, starts, **arrays)
 
         with monkeypatch.context() as patch:
             patch.setattr(engine.Engine, "_launch", spy)

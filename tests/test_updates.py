@@ -354,6 +354,21 @@ def test_an_update_that_overflows_is_reported(dtype):
     assert_same(w, np.full(3, largest, dtype))
 
 
+@each_dtype
+@pytest.mark.parametrize("name", ["rmsprop", "adam", "adamw"])
+def test_a_mean_of_squares_that_overflows_is_reported(name, dtype):
+    """The parameter would stay what it is for ever, and no cost would tell."""
+    w = drawn(lane_count(dtype) + 1, dtype)
+    g = np.zeros_like(w)
+    g[-1] = 2 * np.sqrt(np.finfo(dtype).max)
+    row = OPTIMIZERS[name](learning_rate=0.1, epsilon=1.0).coefficients(1, 1, 0.1, dtype)[0]
+    updated, first, second = w.copy(), np.zeros_like(w), np.zeros_like(w)
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = update_run(OPTIMIZERS[name].code, True, updated, g, 1.0, first, second, row)
+    assert not finite
+    assert updated[-1] == w[-1] and np.isfinite(updated).all()
+
+
 # --- the norm that clipping needs -----------------------------------------------------------------
 
 
@@ -366,6 +381,17 @@ def test_sum_of_squares(dtype):
             total = sum_of_squares(allocate(g))
             assert_close(np.dtype(dtype).type(total), np.sum(g.astype(np.float64) ** 2))
     assert relative_error(np.float64(sum_of_squares(g[:-1])), total) > 0
+
+
+@pytest.mark.parametrize("largest", [1e20, float(np.finfo(np.float32).max)])
+def test_squares_beyond_float32_are_added_up(largest):
+    """As the reference does, which squares in float64."""
+    g = drawn(100 * lane_count("float32") + 3, "float32")
+    g *= np.float32(largest) / np.abs(g).max()
+    with np.errstate(over="ignore"):
+        share = sum_of_squares(g) / np.sum(g.astype(np.float64) ** 2)
+        assert_close(np.float32(share), np.float64(1))
+        assert sum_of_squares(np.full(40, 1e200)) == np.inf
 
 
 def squares_cases(allocate, dtype):

@@ -23,7 +23,17 @@ from .arrays import (
     number_array,
     shape,
 )
-from .network import class_weight, hidden_activations, hidden_sizes, labels, layer_dims, parameters
+from .network import (
+    PROBABILITY_LOSSES,
+    class_weight,
+    distributions,
+    hidden_activations,
+    hidden_sizes,
+    labels,
+    layer_dims,
+    parameters,
+    probabilities,
+)
 from .settings import (
     choice,
     learning_rate,
@@ -39,11 +49,13 @@ from .sources import block, source
 __all__ = [
     "CHUNK",
     "FLOAT_TYPES",
+    "PROBABILITY_LOSSES",
     "block",
     "choice",
     "class_weight",
     "column_array",
     "columns",
+    "distributions",
     "finite",
     "float_array",
     "float_dtype",
@@ -57,6 +69,7 @@ __all__ = [
     "number_array",
     "parameters",
     "path",
+    "probabilities",
     "probability",
     "real_number",
     "seed",

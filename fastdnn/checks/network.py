@@ -16,6 +16,9 @@ from .wording import element, listed, short
 PROBABILITY_LOSSES = ("binary_crossentropy", "categorical_crossentropy")
 """Losses whose targets are probabilities; those of every other loss may be any real number."""
 
+SUM_TOLERANCE = 1e-3
+"""How far the probabilities of an example may be from 1 together: the rounding of float16."""
+
 
 def layer_dims(value: object, *, name: str = "layer_dims") -> tuple[int, ...]:
     """Sizes of the layers n_x, ..., n_y: at least two whole numbers, all positive.
@@ -107,7 +110,8 @@ def labels(
     ----------
     value : array_like
         Targets of shape (n_y, m); of shape (m,) for one output; or, for the categorical
-        cross-entropy, integer class indices of shape (m,), which become one-hot columns.
+        cross-entropy, integer class indices of shape (m,) or, where there are several outputs,
+        (1, m), which become one-hot columns.
     n_y, m : int
         Outputs of the network and examples in X. Nothing is ever broadcast to them.
     loss : str
@@ -132,6 +136,8 @@ def labels(
     """
     given = number_array(name, value)
     categorical = loss == "categorical_crossentropy"
+    if categorical and n_y > 1 and given.shape == (1, m) and given.dtype.kind != "f":
+        given = given[0]  # as the notebooks have their labels
     short_form = "labels" if n_y == 1 else "class indices" if categorical else ""
     if given.shape != (n_y, m) and not (short_form and given.shape == (m,)):
         expected = f"({n_y}, {m})" + (f" or ({m},) {short_form}" if short_form else "")
@@ -148,6 +154,44 @@ def labels(
             f"{element(name, index)} is {array[index]}, expected targets between 0 and 1 for {loss}"
         )
     return array.reshape(n_y, m)
+
+
+def probabilities(name: str, outputs: FloatArray, loss: str) -> None:
+    """Raise where an output is a number outside 0 ... 1, as one before its sigmoid is.
+
+    >>> probabilities("AL", np.array([[0.5, 1.5]]), "binary_crossentropy")
+    Traceback (most recent call last):
+    ...
+    ValueError: AL[0, 1] is 1.5, expected probabilities from 0 to 1 for binary_crossentropy
+    """
+    if outputs.size == 0 or (outputs.min() >= 0 and outputs.max() <= 1):
+        return
+    index = first_bad(outputs, lambda chunk: (chunk < 0) | (chunk > 1))  # NaN is neither
+    if index is not None:
+        raise ValueError(
+            f"{element(name, index)} is {outputs[index]}, expected probabilities from 0 to 1 for "
+            f"{loss}"
+        )
+
+
+def distributions(name: str, targets: FloatArray) -> None:
+    """Raise unless every column of the targets sums to 1, up to the rounding of float16.
+
+    Only then is AL - Y the gradient of the categorical cross-entropy: it is AL sum(Y) - Y.
+
+    >>> distributions("Y", np.array([[1.0, 0.5], [0.0, 1.0]]))
+    Traceback (most recent call last):
+    ...
+    ValueError: Y[:, 1] sums to 1.5, expected 1 for a softmax: with several classes at once, use \
+output_activation="sigmoid"
+    """
+    sums = targets.sum(axis=0)
+    index = first_bad(sums, lambda chunk: np.abs(chunk - 1) > SUM_TOLERANCE)
+    if index is not None:
+        raise ValueError(
+            f"{name}[:, {index[0]}] sums to {sums[index]:g}, expected 1 for a softmax: with "
+            'several classes at once, use output_activation="sigmoid"'
+        )
 
 
 def class_weight(

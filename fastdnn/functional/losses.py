@@ -25,7 +25,7 @@ def targets(Y: Any, AL: Array, name: str = "Y") -> Array:
     """Y in the shape and dtype of the output AL (n_y, m).
 
     Labels (m,) become a row where there is one output, class indices (m,) one-hot columns where
-    there are more. NaN and numbers outside 0 ... 1 pass, as they do in NumPy.
+    there are more. NaN and targets outside 0 ... 1 pass, as they do in NumPy.
     """
     n_y, m = AL.shape
     shape = _shape(Y)
@@ -58,7 +58,8 @@ def compute_cost(AL: Array, Y: Array, *, loss: str = "binary_crossentropy") -> f
     Raises
     ------
     TypeError, ValueError
-        If an array does not hold real numbers, Y does not fit AL, or there is no such loss.
+        If an array does not hold real numbers, Y does not fit AL, a cross-entropy is given numbers
+        that are no probabilities (NaN passes, and so is the cost), or there is no such loss.
 
     Examples
     --------
@@ -67,5 +68,7 @@ def compute_cost(AL: Array, Y: Array, *, loss: str = "binary_crossentropy") -> f
     """
     checks.choice("loss", loss, LOSSES)
     output = operand("AL", AL, 2)
+    if loss in checks.PROBABILITY_LOSSES:
+        checks.probabilities("AL", output, loss)
     total = summed_cost(output, targets(Y, output), LOSSES[loss])
     return total * (1.0 / int(output.shape[1]))

@@ -391,9 +391,6 @@ def accuracy(
         X, parameters, hidden_activation=hidden_activation, output_activation=output_activation
     )
     n_y, m = AL.shape
-    given = checks.number_array("y", y)
-    if output_activation == "softmax" and given.shape == (1, m):  # as `predict` gives them
-        given = given[0]
-    labels = checks.labels(given, n_y, m, loss, AL.dtype, name="y")
+    labels = checks.labels(y, n_y, m, loss, AL.dtype, name="y")
     right = decide(AL, output_activation) == decide(labels, output_activation)
     return float(np.mean(right))

@@ -2,7 +2,8 @@
 
 dZ is not divided by the number of examples (dW is, as in the notebooks). For sigmoid with binary
 cross-entropy and softmax with categorical cross-entropy it is AL - Y, the limit that stays finite
-where AL is 0 or 1; for the mean squared error it goes through the activation's derivative.
+where AL is 0 or 1 (of a softmax, given that every column of Y sums to 1); for the mean squared
+error it goes through the activation's derivative.
 """
 
 from __future__ import annotations

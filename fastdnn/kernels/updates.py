@@ -40,6 +40,9 @@ GRADIENT, SGD, MOMENTUM, NESTEROV, RMSPROP, ADAM, ADAMW = range(7)
 ) = range(8)
 COEFFICIENTS = 8
 
+# The largest float32, shrunk so much, has a square of which thousands add up to a float32.
+SHRINK = 2.0**-70
+
 
 @routine
 def update_rows(
@@ -93,7 +96,10 @@ def _update_vector(code, decay, w, g, scale, first, second, left, coefficients):
 
 @routine
 def _direction(code, gradient, first, second, left, coefficients):
-    """What the step size multiplies; updates the optimizer's state."""
+    """What the step size multiplies; updates the optimizer's state.
+
+    It is NaN where the mean of squares is infinite, which would hold its parameter for ever.
+    """
     if code == SGD:
         return gradient
     decay = get(coefficients, FIRST_DECAY)
@@ -107,26 +113,39 @@ def _direction(code, gradient, first, second, left, coefficients):
     if code == RMSPROP:
         state = fma(state, decay, gradient * gradient * share)
         store_up_to(first, state, left)
-        return gradient / (sqrt(state) + epsilon)
+        return gradient / (sqrt(state) + epsilon) + (state - state)
     state = fma(state, decay, gradient * share)
     store_up_to(first, state, left)
     square = load_up_to(second, left)
     square = fma(square, get(coefficients, SECOND_DECAY),
                  gradient * gradient * get(coefficients, SECOND_SHARE))  # fmt: skip
     store_up_to(second, square, left)
-    return state / fma(sqrt(square), get(coefficients, DENOMINATOR_SCALE), epsilon)
+    direction = state / fma(sqrt(square), get(coefficients, DENOMINATOR_SCALE), epsilon)
+    return direction + (square - square)
 
 
 @routine
 def sum_of_squares(g, stride, rows, count):
-    """Sum of the squares of ``rows`` rows of ``count`` gradients, ``stride`` apart, in float64."""
+    """Sum of the squares of ``rows`` rows of ``count`` gradients, ``stride`` apart.
+
+    It is a float64, and finite for all gradients in float32, also where a square is no float32.
+    """
+    total = _sum_of_squares(g, stride, rows, count, 1.0)
+    if total == np.inf:
+        total = _sum_of_squares(g, stride, rows, count, SHRINK) / (SHRINK * SHRINK)
+    return total
+
+
+@routine
+def _sum_of_squares(g, stride, rows, count, scale):
+    """The same of ``scale * g``."""
     out_of_line()
     lane = lanes(g)
     total = 0.0
     for row in range(rows):
         part = splat(g, 0.0)
         for i in range(0, count, lane):
-            gradient = load_up_to(at(g, row * stride + i), count - i)
+            gradient = load_up_to(at(g, row * stride + i), count - i) * scale
             part = fma(gradient, gradient, part)
             if (i // lane) % 16 == 15:  # short chains keep float32's rounding small
                 total += np.float64(sum_lanes(part))

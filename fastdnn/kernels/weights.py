@@ -369,7 +369,10 @@ def update_weights(
         collected = passing == 1
         if collected:
             # PyTorch's clip_grad_norm_: the 1e-6 keeps a zero gradient from dividing by zero.
-            factor = min(1.0, clip_norm / (math.sqrt(sum_squares(block_squares, 0)) + 1e-6))
+            squared_norm = sum_squares(block_squares, 0)
+            factor = min(1.0, clip_norm / (math.sqrt(squared_norm) + 1e-6))
+            if not math.isfinite(squared_norm):  # the factor would be 0 and the step lost
+                counters[FAILURES] = mark
         i = _claim_block(counters, phase + passing, member, team, first_blocks, count)
         while i >= 0:
             finite, squares = _weights_block(

@@ -30,14 +30,13 @@ class OptimizerState:
     step: int = 0
     optimizer: Optimizer | None = None
 
-    def serve(self, optimizer: Optimizer, zeros: NDArray[Any]) -> None:
-        """Go on in ``zeros`` if the optimizer is of the last one's kind, else start anew there."""
-        if type(self.optimizer) is type(optimizer):
-            known = min(self.values.size, zeros.size)
-            zeros[:known] = self.values[:known]
-        else:
-            self.step = 0
-        self.values, self.optimizer = zeros, optimizer
+    def serving(self, optimizer: Optimizer, zeros: NDArray[Any]) -> OptimizerState:
+        """This memory in ``zeros`` if the optimizer is of the last one's kind, else a new one."""
+        if type(self.optimizer) is not type(optimizer):
+            return OptimizerState(zeros, 0, optimizer)
+        known = min(self.values.size, zeros.size)
+        zeros[:known] = self.values[:known]
+        return OptimizerState(zeros, self.step, optimizer)
 
     def forget(self) -> None:
         """Have the next training start anew."""
