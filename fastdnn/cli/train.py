@@ -49,7 +49,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
         formatter_class=types.formatter,
     )
     parser.add_argument(
-        "data", help="'digits', or a file .npz, .npy, .csv, .tsv, .h5 of examples and labels"
+        "data",
+        help="'digits', or a file of examples and labels: .npy, .npz, .h5, .hdf5, .csv, .tsv, .txt",
     )
     types.add_data_options(parser)
     parser.add_argument(
