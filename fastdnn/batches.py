@@ -97,8 +97,16 @@ class Checked(Shuffler):
 def drawing_from(
     rng: np.random.Generator, shuffle: bool | Shuffler, *, saved: bool
 ) -> Shuffler | None:
-    """What draws the order of the examples, if anything does."""
+    """What draws the order of the examples, if anything does.
+
+    Raises
+    ------
+    TypeError
+        If `shuffle` is neither True nor False nor a `Shuffler`, or one that is to be saved.
+    """
     if not isinstance(shuffle, Shuffler):
+        if not isinstance(shuffle, bool | np.bool_):
+            raise TypeError(f"shuffle is {shuffle!r:.60}, expected True, False or a Shuffler")
         return Generated(rng) if shuffle else None
     if saved:
         raise TypeError("checkpoint cannot save the state of shuffle, expected True or False")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,17 +33,36 @@ class Regularisation:
     def of(
         cls, dropout: float | Sequence[float], clip_norm: float | None, *, hidden: int, seed: int
     ) -> Regularisation:
-        """The arguments of ``fit``, checked, for a network with so many hidden layers."""
-        rates = [dropout] * hidden if np.isscalar(dropout) else list(dropout)  # type: ignore[arg-type]
-        if len(rates) != hidden:
-            raise ValueError(
-                f"dropout has {len(rates)} entries, expected one number or one for each of the "
-                f"{hidden} hidden layers"
-            )
-        rates = [checks.probability("dropout", rate) for rate in rates]
+        """The arguments of ``fit``, checked, for a network with so many hidden layers.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `dropout` is neither a probability nor a list of one for each hidden layer, or
+            `clip_norm` is no positive number.
+        """
+        rates = _rates(dropout, hidden)
         if clip_norm is not None:
             clip_norm = checks.real_number("clip_norm", clip_norm, above=0)
         return cls(tuple(rates) if any(rates) else (), seed, clip_norm)
+
+
+def _rates(dropout: object, hidden: int) -> list[float]:
+    """The probability of each hidden layer."""
+    given = dropout.tolist() if isinstance(dropout, np.ndarray) else dropout
+    if isinstance(given, numbers.Real):
+        return [checks.probability("dropout", given)] * hidden
+    if not isinstance(given, list | tuple):
+        raise TypeError(
+            f"dropout is {dropout!r:.60}, expected one number or a list of one for each of the "
+            f"{hidden} hidden layers"
+        )
+    if len(given) != hidden:
+        raise ValueError(
+            f"dropout has {len(given)} entries, expected one number or one for each of the "
+            f"{hidden} hidden layers"
+        )
+    return [checks.probability("dropout", rate) for rate in given]
 
 
 PLAIN = Regularisation()

@@ -63,7 +63,27 @@ def test_divergence_leaves_the_old_model(run, tmp_path):
     result = run(*quickly("a.npz"), *words)
     assert result.status == 1
     assert re.search(r"^fastdnn train: error: training diverged: .*\n\Z", result.err, re.MULTILINE)
+    assert "; model.npz is not written. Try a smaller --learning-rate.\n" in result.err
     assert (tmp_path / "model.npz").read_text() == "old"
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_a_later_divergence_saves_the_best_epoch(run, tmp_path, rng, validated):
+    X = rng.normal(size=(200, 3))
+    np.savez(tmp_path / "a.npz", X=X, y=X @ [1.0, 2.0, 3.0] + 5.0)
+    words = "train a.npz --layers none --optimizer sgd --learning-rate 9 --batch-size 200 "
+    words += "--no-plot --early-stopping 0" if validated else "--no-plot --validation 0"
+    diverged = run(*words.split(), "--quiet")
+    assert (diverged.status, diverged.out) == (1, "")
+    assert re.search(r"diverged: the cost became inf in epoch [1-4]\d of 50, ", diverged.err)
+    assert "kept" not in diverged.err
+    if not validated:  # nothing says which epoch was better than the last one
+        assert "; model.npz is not written. " in diverged.err
+        assert not (tmp_path / "model.npz").exists()
+        return
+    assert "; the model of epoch 1, the best one, is in model.npz. " in diverged.err
+    assert run(*words.split(), "--epochs", "1", "--out", "1.npz").status == 0
+    assert (tmp_path / "model.npz").read_bytes() == (tmp_path / "1.npz").read_bytes()
 
 
 FAILURES = {

@@ -174,3 +174,14 @@ def test_few_examples_get_small_batches(run, tmp_path, iris):
     write_csv(tmp_path / "iris.csv", columns, species=iris[1])
     result = run("train", "iris.csv", "--target", "species", "--layers", "16", "--no-plot")
     assert accuracy(result.out) > 0.85
+
+
+def test_the_target_may_be_a_column_whose_name_is_a_number(run, tmp_path, rng):
+    x = rng.normal(size=(2, 60))
+    write_csv(tmp_path / "a.csv", {"2019": x[0], "b": x[1]}, **{"2020": (x[0] > 0) * 1})
+    assert run(*quickly("a.csv"), "--target", "2020").status == 0
+    assert run("predict", "model.npz", "a.csv").status == 0
+    assert run("evaluate", "model.npz", "a.csv").status == 0
+    refused = run(*quickly("a.csv"), "--features", "x")
+    assert refused.status == 1
+    assert "error: features='x' names an array of a .npz or HDF5 file, expected" in refused.err

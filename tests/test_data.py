@@ -10,6 +10,7 @@ from data_cases import CLASSES, RNG, ROWS, write_hdf5, write_npy, write_npz, wri
 
 from fastdnn import data
 from fastdnn.data import loading, sources
+from fastdnn.data.tables import named_or_numbered
 
 pytestmark = pytest.mark.extras
 
@@ -355,3 +356,26 @@ def test_pixels_become_floats_as_in_the_notebooks():
         got = sources.to_float(np.asarray(pixels, order=order), dtype)
         np.testing.assert_array_equal(got, pixels / np.dtype(dtype).type(255))
         assert got.flags.c_contiguous
+
+
+# --- columns ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "meant"),
+    [
+        ("a,b,2020\n1,2,3\n", "2020", "2020"),  # no such index
+        ("2019,2020,y\n1,2,3\n", "2020", "2020"),
+        ("a,2,1\n1,2,3\n", "1", "1"),  # the last column
+        ("a,-1,c\n1,2,3\n", "-1", "-1"),
+        ("a,b,c\n1,2,3\n", "1", 1),
+        ("a,b,c\n1,2,3\n", "-1", -1),
+        ("a,b,c\n1,2,3\n", "c", "c"),
+        ("a,b,c\n1,2,3\n", "2020", 2020),  # which is refused
+        ("5,3,2,iris\n6,2,1,rose\n", "3", 3),  # an example
+        ("1,2,0\n2,1,1\n", "2", 2),
+        ("", "2", 2),
+    ],
+)
+def test_a_column_is_known_by_its_name_before_its_number(tmp_path, text, target, meant):
+    assert named_or_numbered(write_text(tmp_path / "a.csv", text), target) == meant

@@ -52,6 +52,31 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path, arrays, options, message):
         data.load_dataset(path, **options)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("a.csv", {"features": "x"}, "features='x' names an array of a .npz or HDF5 file"),
+        ("a.txt", {"features": "x"}, "features='x' names an array"),
+        ("X.npy", {"features": "X"}, "features='X' names an array"),
+        ("a.csv", {"layout": "rows"}, "layout='rows' is about an array"),
+        ("a.tsv", {"layout": "columns"}, "layout='columns' is about an array"),
+        ("X.npy", {"header": True}, "header=True is about a table"),
+        ("a.npz", {"header": False}, "header=False is about a table"),
+    ],
+)
+def test_an_option_that_would_go_unnoticed_is_refused(tmp_path, name, options, message):
+    if name.endswith("y"):
+        write_npy(tmp_path, X=ROWS, y=CLASSES)
+        path = tmp_path / name
+    elif name.endswith("z"):
+        path = write_npz(tmp_path / name, X=ROWS, y=CLASSES)
+    else:
+        path = write_text(tmp_path / name, "x,y\n1,0\n2,1\n".replace(",", "\t"))
+    assert data.load_dataset(path).X.shape[1]
+    with pytest.raises(ValueError, match=rf"^{message}.*, expected none for .*{name}$"):
+        data.load_dataset(path, **options)
+
+
 @pytest.mark.parametrize("name", ["X", "y", "class_names"])
 @pytest.mark.parametrize("kind", ["a group", "empty", "a broken link", "a ragged array"])
 def test_what_hdf5_may_have_in_the_place_of_an_array(tmp_path, name, kind):

@@ -45,6 +45,38 @@ def test_the_number_held_out_is_the_one_asked_for():
 
 
 @pytest.mark.parametrize(
+    ("counts", "fraction", "held_out"),
+    [
+        ([2] * 50, 0.6, [1] * 50),  # 60 are asked for: one of each is left
+        ([3] * 40, 0.7, [2] * 40),
+        ([10] * 10, 0.95, [9] * 10),
+        ([2] * 50 + [100], 0.6, [1] * 50 + [70]),  # what the small ones cannot give
+        ([2] * 50 + [100, 50], 0.6, [1] * 50 + [67, 33]),  # in proportion
+        ([1] * 20 + [40, 60], 0.25, [0] * 20 + [12, 18]),
+        ([1, 3, 6], 0.8, [0, 2, 5]),
+    ],
+)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_every_class_keeps_one_and_the_others_make_up_for_it(counts, fraction, held_out, seed):
+    y = np.repeat(np.arange(len(counts)), counts)
+    _, _, train, test = data.train_test_split(y[None] * 1.0, y, fraction, seed)
+    assert np.bincount(test, minlength=len(counts)).tolist() == held_out
+    assert np.bincount(train).min() > 0
+    assert test.size == min(round(y.size * fraction), y.size - len(counts))
+
+
+def test_as_many_are_held_out_as_asked_for_and_possible(rng):
+    for _ in range(200):
+        counts = rng.integers(1, 12, rng.integers(1, 9))
+        y, fraction = np.repeat(np.arange(counts.size), counts), rng.uniform(0.05, 0.95)
+        wanted = min(round(y.size * fraction), y.size - counts.size)
+        if wanted and round(y.size * fraction) < y.size:
+            test = data.train_test_split(y[None] * 1.0, y, fraction)[3]
+            assert test.size == wanted
+            assert (np.bincount(test, minlength=counts.size) < counts).all()
+
+
+@pytest.mark.parametrize(
     ("seed", "error"), [(-1, ValueError), (2**32, ValueError), (1.0, TypeError), (None, TypeError)]
 )
 def test_a_seed_that_is_none_is_refused(seed, error):

@@ -142,6 +142,8 @@ def fitted(**options):
 
 def test_dropout_of_each_layer():
     assert_same_bits(fitted(dropout=0.3), fitted(dropout=[0.3, 0.3]))
+    assert_same_bits(fitted(dropout=0.3), fitted(dropout=np.array(0.3)))
+    assert_same_bits(fitted(dropout=0.3), fitted(dropout=np.array([0.3, 0.3])))
     assert_same_bits(fitted(dropout=0), fitted())
     different = fitted(dropout=[0.3, 0])
     for other in (fitted(dropout=0.3), fitted(dropout=[0, 0.3]), fitted()):

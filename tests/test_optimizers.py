@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import decimal
+import json
 import math
 from dataclasses import FrozenInstanceError
+from functools import partial
 
 import numpy as np
 import pytest
@@ -323,6 +325,16 @@ def test_plateau_lowers_the_rate_after_patience_and_stops_at_the_floor():
     assert seen == [1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.2, 0.2]
 
 
+@pytest.mark.parametrize("first", [math.inf, math.nan])
+def test_a_plateau_takes_only_a_finite_cost_for_the_best(first):
+    rate = opt.LearningRate(1.0, opt.ReduceOnPlateau(factor=0.5, patience=1), 99)
+    rate.observe(first)
+    assert json.dumps(rate.state(), allow_nan=False)
+    for cost in [3.0, 2.0, first, 1.0, 1.5]:
+        rate.observe(cost)
+    assert rate.state() == {"factor": 1.0, "best": 1.0, "waited": 1}
+
+
 def test_plateau_goes_on_from_its_saved_state():
     costs = [1.0, 1.1, 1.2, 0.9, 1.0, 1.0, 1.0, 1.0]
     plan = opt.ReduceOnPlateau(factor=0.5, patience=1)
@@ -390,6 +402,10 @@ def test_bad_states_are_refused(state, message):
             r"schedule\(0\) is Non",
         ),
         (lambda: opt.LearningRate(-1.0, None, 2), ValueError, "learning_rate is -1"),
+        *(
+            (partial(opt.LearningRate(1.0, plan, 999).at, 990), ValueError, r"\(990\) is too large")
+            for plan in (opt.Step(every=3, factor=10.0), opt.Exponential(factor=3.0))
+        ),
     ],
 )
 def test_bad_schedules_are_refused(make, error, message):

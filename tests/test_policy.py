@@ -12,12 +12,16 @@ from pathlib import Path
 import pytest
 
 import fastdnn
+from fastdnn.kernels import jit
 
 PACKAGE = Path(fastdnn.__file__).parent
 FILES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py"))}
 KERNELS = [name for name in FILES if name.startswith("kernels/")]
 
 TESTS = {f"tests/{path.name}": path for path in sorted(Path(__file__).parent.glob("*.py"))}
+
+# Of `kernels.jit`: what it exports is these and what looks after the cache.
+DECORATORS = {name for name in jit.__all__ if "cache" not in name}
 
 LONGEST_FILE = 450  # lines: one idea, and it fits in a head
 
@@ -37,9 +41,13 @@ def flags(source):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("numba"):
             found |= {a.name for a in node.names} & {"njit", "jit", "vectorize", "cfunc"}
         if isinstance(node, ast.keyword) and node.arg in (
-            "nogil", "fastmath", "error_model", "boundscheck", "parallel", "nopython",
+            "nogil", "fastmath", "error_model", "boundscheck", "parallel", "nopython", "_nrt",
+            "no_cfunc_wrapper", "no_cpython_wrapper", "inline",
         ):  # fmt: skip
             found.add(node.arg)
+        # Other functions have a cache, too, and are handed one; Numba's flag is True or False.
+        if isinstance(node, ast.keyword) and node.arg == "cache":
+            found |= {"cache"} if isinstance(getattr(node.value, "value", None), bool) else set()
     return found - {"jit"} if not _uses_numba_jit(source) else found
 
 
@@ -69,12 +77,11 @@ def matrix_products(source):
 
 def compiled_functions(source):
     """Functions under one of the decorators of ``kernels.jit``."""
-    decorators = {"routine", "stage", "kernel", "parallel_kernel"}
     return [
         node
         for node in ast.walk(source)
         if isinstance(node, ast.FunctionDef)
-        and any(isinstance(d, ast.Name) and d.id in decorators for d in node.decorator_list)
+        and any(isinstance(d, ast.Name) and d.id in DECORATORS for d in node.decorator_list)
     ]
 
 
@@ -82,6 +89,7 @@ def compiled_functions(source):
 
 
 def test_the_rules_have_something_to_hold_for():
+    assert {"kernel", "parallel_kernel", "routine", "stage", "standalone"} == DECORATORS
     assert len(FILES) > 40 and len(KERNELS) > 10
     assert sum(len(compiled_functions(tree(name))) for name in KERNELS) > 50
 
@@ -166,6 +174,11 @@ def test_no_file_names_a_machine():
         "import numba\nf = numba.jit(nopython=True)(f)",
         "f = compile(f, fastmath=True)",
         "f = compile(f, parallel=True)",
+        "f = compile(f, cache=True)",
+        "f = compile(f, inline='always')",
+        "f = compile(f, _nrt=False)",
+        "f = compile(f, no_cfunc_wrapper=True)",
+        "f = compile(f, no_cpython_wrapper=True)",
         "import numba as nb\n@nb.vectorize\ndef f(x): ...",
     ],
 )
@@ -173,8 +186,17 @@ def test_a_flag_is_found(source):
     assert flags(ast.parse(source))
 
 
-def test_the_module_jit_is_not_a_flag():
-    assert not flags(ast.parse("from .kernels import jit\njit.clear_cache()"))
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from .kernels import jit\njit.clear_cache()",
+        "@functools.cache\ndef f(): ...",
+        "linear_backward(dZ, cache=cache)",
+        "linear_backward(dZ, cache=layer.cache)",
+    ],
+)
+def test_what_only_looks_like_a_flag_is_none(source):
+    assert not flags(ast.parse(source))
 
 
 @pytest.mark.parametrize(

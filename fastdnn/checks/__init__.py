@@ -20,6 +20,7 @@ from .arrays import (
     float_array,
     float_dtype,
     indices,
+    is_real,
     number_array,
     shape,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "hidden_activations",
     "hidden_sizes",
     "indices",
+    "is_real",
     "labels",
     "layer_dims",
     "learning_rate",

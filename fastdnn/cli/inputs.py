@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from fastdnn import DNN
 from fastdnn.data import Dataset, load_dataset, load_digits_dataset
-from fastdnn.data.loading import plain_name
+from fastdnn.data.loading import TABLES, plain_name
+from fastdnn.data.tables import named_or_numbered
 
 from .recipe import Examples, Recipe
 
 DIGITS = "digits"
-TABLES = (".csv", ".tsv", ".txt")
 
 
 def load_labelled(
@@ -126,11 +126,11 @@ def labels_of(dataset: Dataset) -> NDArray[Any]:
 
 
 def _target(name: str, target: str | None) -> Any:
-    """A target as `load_dataset` takes it: a column's number, a file of labels, or a name."""
+    """A target as `load_dataset` takes it: a name, a column's number, or a file of labels."""
     if target is None:
         return None
-    suffix = Path(name).suffix.lower()
-    if suffix in TABLES:
-        is_number = target.removeprefix("-").isdecimal()
-        return int(target) if is_number else target
+    path = Path(name)
+    suffix = path.suffix.lower()
+    if suffix in TABLES and path.exists():
+        return named_or_numbered(path, target)
     return Path(target) if suffix == ".npy" else target

@@ -107,18 +107,21 @@ class Job:
         with suppress(DivergenceError):  # to be reported by the training itself
             self._fit(net, _first(few, X, y), validation, epochs=1, checkpoint=None)
 
-    def fit(self, verbose: int) -> bool:
-        """Train; returns False if Ctrl-C ended it. The network gives y in its own unit then."""
-        completed = True
+    def fit(self, verbose: int) -> KeyboardInterrupt | DivergenceError | None:
+        """Train; returns what ended it early, if anything did.
+
+        However it ended, the network gives y in its own unit then.
+        """
+        ended: KeyboardInterrupt | DivergenceError | None = None
         try:
             self._fit(self.net, self.train, self.validation, verbose=verbose)
-        except KeyboardInterrupt:
-            completed = False
+        except (KeyboardInterrupt, DivergenceError) as error:
+            ended = error
         last = len(self.net.layer_dims) - 1
         W, b = self.net.parameters[f"W{last}"], self.net.parameters[f"b{last}"]
         W *= self.target_scale
         b[...] = b * self.target_scale + self.target_mean
-        return completed
+        return ended
 
     def _fit(self, net: DNN, train: Pair, validation: Pair | None, **settings: Any) -> None:
         held = validation and (validation[0], self._targets(validation[1]))

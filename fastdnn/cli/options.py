@@ -81,7 +81,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target",
         metavar="NAME",
-        help="the labels: a column's name or number, an array's name, or a .npy file "
+        help="the labels: a column's name, else its number, an array's name, or a .npy file "
         "(default: the last column, or what the arrays are usually called)",
     )
     parser.add_argument(

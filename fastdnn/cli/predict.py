@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdnn import DNN
 from fastdnn.storage import atomic_write
 
 from . import options as types
@@ -56,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     recipe = Recipe.of(net, options.model)
     X = load_examples(options.data, net, recipe, options.features)
     types.warn("predict", recipe.warning(X))
-    text = as_csv(net.predict(recipe.apply(X, net.dtype)), net, recipe)
+    text = as_csv(net.predict(recipe.apply(X, net.dtype)), recipe)
     if options.out is None:
         sys.stdout.write(text)
     else:
@@ -65,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def as_csv(predicted: NDArray[Any], net: DNN, recipe: Recipe) -> str:
+def as_csv(predicted: NDArray[Any], recipe: Recipe) -> str:
     """One line an example: the name of its class, or the value of every output."""
     rows = np.atleast_2d(predicted)
     header = ["label"] if len(rows) == 1 else [f"output {i}" for i in range(len(rows))]

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fastdnn import plotting
+from fastdnn import DivergenceError, plotting
 from fastdnn.compiling import CompileClock
 from fastdnn.data.sources import import_extra
 from fastdnn.kernels import jit
@@ -49,7 +49,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
         formatter_class=types.formatter,
     )
     parser.add_argument(
-        "data", help="'digits', or a file .npz, .npy, .csv, .tsv, .h5 of examples and labels"
+        "data",
+        help="'digits', or a file of examples and labels: .npy, .npz, .h5, .hdf5, .csv, .tsv, .txt",
     )
     types.add_data_options(parser)
     parser.add_argument(
@@ -196,9 +197,11 @@ def run(options: argparse.Namespace) -> int:
     with CompileClock(None if options.quiet else partial(_announce, options.dtype)) as clock:
         job.warm_up()
     say(f"compiling took {clock.seconds:.1f} s" if clock.seconds else "nothing to compile")
-    completed = job.fit(verbose=0 if options.quiet else 1)
+    ended = job.fit(verbose=0 if options.quiet else 1)
     history = job.net.history
     assert history is not None
+    if isinstance(ended, DivergenceError) and history.best_epoch is None:
+        raise DivergenceError(_diverged(ended, f"{options.out} is not written"))
     # What the warm-up on few examples did not need is compiled within the training.
     late = history.compile_seconds
     more = f", compiling {late:.1f} s more" if late else ""
@@ -209,14 +212,25 @@ def run(options: argparse.Namespace) -> int:
     for what, pair in {"training": job.train, "held out": job.test}.items():
         if pair:
             say(f"{what}: {types.described(job.net.evaluate(*pair))}")
-    if completed:
+    if ended is None:
         return 0
+    if isinstance(ended, DivergenceError):
+        best = history.best_epoch
+        assert best is not None
+        raise DivergenceError(
+            _diverged(ended, f"the model of epoch {best + 1}, the best one, is in {options.out}")
+        )
     print(
         f"fastdnn train: interrupted in epoch {history.epochs + 1} of {options.epochs}; "
         f"the partly trained model is in {options.out}",
         file=sys.stderr,
     )
     return INTERRUPTED
+
+
+def _diverged(error: DivergenceError, left: str) -> str:
+    """What diverged and what is left of it: a file or none, where `DNN.fit` leaves a network."""
+    return f"{str(error).partition(';')[0]}; {left}. Try a smaller --learning-rate."
 
 
 def _silent(text: object) -> None:

@@ -47,6 +47,9 @@ KEY_PAIRS = (
 )
 """Names under which examples and labels are looked for, in this order."""
 
+TABLES = (".csv", ".tsv", ".txt")
+"""Endings of the names of tables."""
+
 CLASS_NAME_KEYS = ("list_classes", "class_names", "target_names")
 
 # Integers are classes unless they take more values than this and fewer than ten examples share
@@ -101,14 +104,14 @@ def load_dataset(
 ) -> Dataset:
     """Read a data set; the ending of the name says how.
 
-    ==================  ==================================================================
-    ``.npy``            examples; the labels are in the file `target`, by default the one
-                        beside it whose name has y or Y in place of the X
-    ``.npz``            two arrays, named as in `KEY_PAIRS` or by `features` and `target`
-    ``.csv``, ``.tsv``  numbers; the label is the last column or the one called `target`
-    ``.h5``, ``.hdf5``  two datasets, named like arrays of an ``.npz``; among them the cat
-                        pictures of the course, ``train_set_x (m, 64, 64, 3)``
-    ==================  ==================================================================
+    ============================  ==================================================================
+    ``.npy``                      examples; the labels are in the file `target`, by default the one
+                                  beside it whose name has y or Y in place of the X
+    ``.npz``                      two arrays, named as in `KEY_PAIRS` or by `features` and `target`
+    ``.csv``, ``.tsv``, ``.txt``  numbers; the label is the last column or the one called `target`
+    ``.h5``, ``.hdf5``            two datasets, named like arrays of an ``.npz``; among them the cat
+                                  pictures of the course, ``train_set_x (m, 64, 64, 3)``
+    ============================  ==================================================================
 
     Pictures are flattened, in C order; pixels of uint8 are divided by 255.
 
@@ -116,12 +119,14 @@ def load_dataset(
     ----------
     path : str or PathLike
     target, features : str, optional
-        Where labels and examples stand, see above.
+        Where labels and examples stand, see above. Only the arrays of ``.npz`` and HDF5 have
+        names that `features` can give.
     labelled : bool
         If False no labels are looked for, and a table consists of features alone.
     layout : {"auto", "rows", "columns"}
         Which axis of an array counts the examples: the first or the last. "auto" takes the one
         that is as long as the labels; the longer one if both are; the first if there are none.
+        The examples of a table are its rows.
     task : {"auto", "classification", "regression"}
         What the labels mean. By default strings, bools, 0.0 and 1.0, and integers (unless
         nearly all of them differ) are classes, and other numbers are quantities. In a table 007
@@ -142,7 +147,8 @@ def load_dataset(
     ------
     ValueError
         If the file is not what its name says, or holds no such arrays, or a number that is not
-        finite; the message names the file and the place.
+        finite; the message names the file and the place. Or for an option that files of its
+        kind do not have.
     ImportError
         If h5py is needed and missing.
     FileNotFoundError
@@ -152,13 +158,14 @@ def load_dataset(
     checks.choice("layout", layout, ("auto", "rows", "columns"))
     checks.choice("task", task, ("auto", "classification", "regression"))
     suffix = path.suffix.lower()
-    if suffix not in (*_TABLES, *_ARRAYS):
-        known = ", ".join((*_ARRAYS, *_TABLES))
+    if suffix not in (*TABLES, *_ARRAYS):
+        known = ", ".join((*_ARRAYS, *TABLES))
         raise ValueError(f"{path} ends in {suffix!r}, expected one of {known}")
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
+    _check_options(path, suffix, features=features, layout=layout, header=header)
     names: tuple[str, ...] | None = None
-    if suffix in _TABLES:
+    if suffix in TABLES:
         if isinstance(target, os.PathLike):
             raise TypeError(f"target is {target!r}, expected the name of a column")
         table = read_table(path, target=target, labelled=labelled, header=header)
@@ -195,6 +202,21 @@ def load_digits_dataset() -> Dataset:
     return Dataset(X, digits.target.astype(np.int64), names, "digits")
 
 
+def _check_options(
+    path: Path, suffix: str, *, features: str | None, layout: str, header: bool | None
+) -> None:
+    """Raise ValueError for an option that would go unnoticed in a file of that ending."""
+    problem = None
+    if features is not None and suffix in (*TABLES, ".npy"):
+        problem = f"features={features!r} names an array of a .npz or HDF5 file"
+    elif layout != "auto" and suffix in TABLES:
+        problem = f"layout={layout!r} is about an array"
+    elif header is not None and suffix not in TABLES:
+        problem = f"header={header!r} is about a table ({', '.join(TABLES)})"
+    if problem is not None:
+        raise ValueError(f"{problem}, expected none for {path}")
+
+
 # --- examples -------------------------------------------------------------------------------
 
 
@@ -205,7 +227,7 @@ def _examples(
     n_x, m = source.shape
     if not n_x or not m:
         raise ValueError(f"{path} has examples of shape {source.shape}, expected some")
-    in_memory = suffix in (*_TABLES, ".npz")
+    in_memory = suffix in (*TABLES, ".npz")
     if lazy and in_memory:
         raise ValueError(f"lazy=True needs a .npy or HDF5 file, {path} can only be read whole")
     if lazy is None:
@@ -218,7 +240,7 @@ def _examples(
 
 
 def _array_source(path: Path, X: NDArray[Any], layout: Layout) -> ArraySource:
-    if X.dtype.kind not in "biuf" or X.dtype.itemsize > 8:
+    if not checks.is_real(X.dtype):
         raise ValueError(f"{path}: the examples have dtype {X.dtype}, expected numbers")
     if layout == "columns":
         return ArraySource(X)
@@ -311,7 +333,6 @@ def _load_hdf5(
 
 
 _ARRAYS = {".npy": _load_npy, ".npz": _load_npz, ".h5": _load_hdf5, ".hdf5": _load_hdf5}
-_TABLES = (".csv", ".tsv", ".txt")
 
 
 def _keys(file: Any, features: str | None, target: Any, labelled: bool) -> tuple[str, str | None]:

@@ -122,7 +122,7 @@ class Hdf5Source:
         shape, dtype = self._stored
         if len(shape) < 2 or (self.layout == "columns" and len(shape) > 2):
             raise ValueError(f"{self._what} has shape {shape}, expected examples as {layout}")
-        if dtype.kind not in "biuf" or dtype.itemsize > 8:
+        if not checks.is_real(dtype):
             raise ValueError(f"{self._what} has dtype {dtype}, expected numbers")
 
     def __repr__(self) -> str:

@@ -29,12 +29,14 @@ def train_test_split(
     X : ndarray of shape (n_x, m), or Source
     y : array_like of shape (m,) or (n_y, m)
     test_fraction : float
-        Between 0 and 1, both excluded; round(m * test_fraction) examples are held out.
+        Between 0 and 1, both excluded; round(m * test_fraction) examples are held out. Fewer are
+        if `stratify` asks for more than leave one of every class.
     seed : int
         Below 2**32. The same seed gives the same split.
     stratify : bool
-        Hold out the same share of every class, up to one example; of a class with a single
-        example none. Needs class labels: integers, or one-hot columns.
+        Hold out the same share of every class, up to one example, and leave one of each. Of a
+        single example that is none; what small classes cannot give, the others do, in proportion.
+        Needs class labels: integers, or one-hot columns.
 
     Returns
     -------
@@ -107,18 +109,33 @@ def _classes(y: NDArray[Any]) -> NDArray[Any]:
 
 
 def _stratified(classes: NDArray[Any], n_test: int) -> NDArray[np.bool_]:
-    """Mask of n_test examples with each class in proportion (largest remainders first)."""
+    """Mask of n_test examples with each class in proportion (largest remainders first).
+
+    Of every class one is left, so that there may be fewer.
+    """
     counts = np.bincount(classes)
-    shares = counts * (n_test / classes.size)
+    spare = np.maximum(counts - 1, 0)
+    n_test = min(n_test, int(spare.sum()))
+    if n_test == 0:
+        raise ValueError("no class has two examples to divide; use stratify=False")
+    shares = _shares(counts, spare, n_test)
     quotas = np.floor(shares).astype(np.int64)
     by_remainder = np.argsort(quotas - shares, kind="stable")
-    for label in by_remainder[counts[by_remainder] - quotas[by_remainder] > 1]:
-        if quotas.sum() == n_test:
-            break
-        quotas[label] += 1
-    if quotas.sum() == 0:
-        raise ValueError("no class has two examples to divide; use stratify=False")
+    able = by_remainder[quotas[by_remainder] < spare[by_remainder]]
+    quotas[able[: n_test - quotas.sum()]] += 1
     test = np.zeros(classes.size, dtype=bool)
     for label, quota in enumerate(quotas):
         test[np.flatnonzero(classes == label)[:quota]] = True
     return test
+
+
+def _shares(counts: NDArray[Any], spare: NDArray[Any], n_test: int) -> NDArray[Any]:
+    """How many of each class make n_test: in proportion, but none above what it can spare."""
+    full = spare == 0
+    while True:
+        left = n_test - spare[full].sum()
+        shares = np.where(full, spare, counts * (left / max(1, counts[~full].sum())))
+        over = shares > spare
+        if not over.any():
+            return shares
+        full |= over

@@ -8,7 +8,7 @@ import math
 import re
 from array import array
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -60,16 +60,51 @@ def read_table(
     ValueError
         Naming the line and the column of the first cell that is not a finite number.
     """
+    with _reading(path) as reader:
+        return _parse(path, reader, target, labelled, header)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Any]:
+    """A reader of the rows, and an error that names the file where they are none."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             first_line = file.readline()
             file.seek(0)
             delimiter = max(DELIMITERS, key=_QUOTED.sub("", first_line).count)
-            return _parse(path, csv.reader(file, delimiter=delimiter), target, labelled, header)
+            yield csv.reader(file, delimiter=delimiter)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text: {error}") from error
     except csv.Error as error:
         raise ValueError(f"{path} is not a table: {error}") from error
+
+
+def named_or_numbered(path: Path, target: str) -> str | int:
+    """A column as `read_table` takes it, from text that may be its name or its index.
+
+    Digits are a name where the first line has it and names the columns. It does not if it holds
+    numbers only, beside the column of that index: `_is_header` tells.
+
+    Raises
+    ------
+    ValueError
+        If the file is no text, or no table.
+    """
+    if not target.removeprefix("-").isdecimal():
+        return target
+    index = int(target)
+    with _reading(path) as reader:
+        head = [row for _, row in itertools.islice(_rows(reader), 2)]
+    first = [cell.strip() for cell in head[0]] if head else []
+    if target not in first:
+        return index
+    if not -len(first) <= index < len(first):
+        return target
+    try:
+        named = _is_header(path, first, head[1] if len(head) > 1 else [], index % len(first))
+    except ValueError:  # names among numbers: no example, at least
+        named = True
+    return target if named else index
 
 
 def _parse(

@@ -132,8 +132,9 @@ class WarmUp:
 class ReduceOnPlateau:
     """Multiply by `factor` when the cost has not improved for more than `patience` epochs.
 
-    An epoch improves if cost < best - tolerance * |best|. The multiplier never falls below
-    `floor`. It depends on the costs, so it is run by `LearningRate`, which is told of them.
+    An epoch improves if cost < best - tolerance * |best|, which a cost that is not finite never
+    does. The multiplier never falls below `floor`. It depends on the costs, so it is run by
+    `LearningRate`, which is told of them.
 
     Examples
     --------
@@ -156,7 +157,7 @@ class ReduceOnPlateau:
         checks.probability("floor", self.floor)
 
     def __call__(self, epoch: int) -> float:
-        """Before any cost is known: 1."""
+        """Always 1: the costs decide, and `LearningRate` keeps the factor that they led to."""
         return 1.0
 
 
@@ -241,17 +242,26 @@ class LearningRate:
         Raises
         ------
         TypeError, ValueError
-            If the schedule returned something other than a finite number >= 0.
+            If the schedule returned something other than a finite number >= 0, or raised
+            OverflowError, as powers of floats do.
         """
-        multiplier = checks.real_number(f"schedule({epoch})", self.schedule(epoch), at_least=0)
-        return self.base * self._factor * multiplier
+        name = f"schedule({epoch})"
+        try:
+            given = self.schedule(epoch)
+        except OverflowError as error:
+            raise ValueError(
+                f"{name} is too large for a float, expected a finite number >= 0"
+            ) from error
+        return self.base * self._factor * checks.real_number(name, given, at_least=0)
 
     def observe(self, cost: float) -> None:
         """Tell the schedule the monitored cost of the epoch that just ended."""
         plan = self.schedule
         if not isinstance(plan, ReduceOnPlateau):
             return
-        if self._best is None or cost < self._best - plan.tolerance * abs(self._best):
+        best = math.inf if self._best is None else self._best - plan.tolerance * abs(self._best)
+        # No cost would be below an infinite best one, minus its tolerance: that is NaN.
+        if math.isfinite(cost) and cost < best:
             self._best, self._waited = float(cost), 0
             return
         self._waited += 1

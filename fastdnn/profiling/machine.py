@@ -33,7 +33,7 @@ def machine_peaks(
     n_threads : int, optional
         At most so many threads; by default ``FASTDNN_NUM_THREADS`` or all.
     refresh : bool
-        Measure again. Otherwise the first measurement in this process is returned.
+        Measure again. Otherwise the last measurement in this process is returned, if there is one.
 
     Returns
     -------

@@ -21,6 +21,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from fastdnn import checks
+
 Path: TypeAlias = "str | os.PathLike[str]"
 Kind: TypeAlias = Literal["model", "checkpoint"]
 Arrays: TypeAlias = dict[str, NDArray[Any]]
@@ -36,8 +38,6 @@ MAX_HEADER_BYTES = 64 * 2**20
 # Bytes read at once, so that reading needs the memory of the array only once.
 _READ_BYTES = 2**20
 
-# Kinds of NumPy dtype that are plain numbers: bool, signed, unsigned, float.
-_NUMBER_KINDS = "biuf"
 _ARRAY_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
 
@@ -171,7 +171,7 @@ def _writable(name: str, array: NDArray[Any]) -> NDArray[Any]:
             f"array name is {name!r}, expected letters, digits, '_', '.' or '-' after a letter"
         )
     array = np.asarray(array)
-    if array.dtype.kind not in _NUMBER_KINDS or array.dtype.itemsize > 8:
+    if not checks.is_real(array.dtype):
         raise TypeError(f"array {name} has dtype {array.dtype}, expected bool, integer or float")
     # Little endian and C order: the bytes do not depend on the machine or on the caller's layout.
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(array.shape)
@@ -294,7 +294,7 @@ def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) ->
         if version != (1, 0):
             raise FileFormatError(path, f"{info.filename} has .npy version {version}")
         shape, fortran_order, dtype = npy.read_array_header_1_0(member)
-        if dtype.kind not in _NUMBER_KINDS or dtype.itemsize > 8:
+        if not checks.is_real(dtype):
             raise FileFormatError(path, f"{info.filename} has dtype {dtype}, expected numbers")
         n_bytes = dtype.itemsize
         for length in shape:
