@@ -106,7 +106,7 @@ class DNN(Inference):
             Examples are columns. A source is read block by block, one ahead, and may be larger
             than memory; its examples are shuffled within blocks, and the blocks among themselves.
         Y : array of shape (n_y, m) or (m,)
-            Targets; ``(m,)`` where n_y is 1, or class indices for softmax.
+            Targets; ``(m,)`` where n_y is 1, or class indices for softmax. Its columns sum to 1.
         epochs : int
         batch_size : int, optional
             Examples of a step; all of them by default.

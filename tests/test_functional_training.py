@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from cases import Draw
 from kernel_cases import TOLERANCE, assert_same, each_dtype, relative_error
 
-from fastdnn import DNN, DivergenceError, reference
+from fastdnn import DNN, DivergenceError, initialize_parameters_deep, reference
 from fastdnn import functional as fd
 
 pytestmark = [pytest.mark.kernels, pytest.mark.front]
@@ -115,3 +117,16 @@ def test_labels_that_no_prediction_can_match_are_refused(n_y, output, y, message
     parameters = {"W1": np.ones((n_y, 2)), "b1": np.ones((n_y, 1))}
     with pytest.raises((TypeError, ValueError), match=message):
         fd.accuracy(np.ones((2, 3)), y, parameters, output_activation=output)
+
+
+@pytest.mark.parametrize(
+    ("init", "scale"), [("lecun", lambda n: n**-0.5), ("small", lambda n: 0.01)]
+)
+def test_the_parameters_of_the_online_course(init, scale):
+    """Those its own functions draw, from the calls that the README gives."""
+    dims, rng = (12, 7, 5, 1), np.random.RandomState(1)
+    parameters = initialize_parameters_deep(dims, seed=1, init=init)
+    for layer, (before, units) in enumerate(pairwise(dims), start=1):
+        expected = rng.randn(units, before) * scale(before)
+        np.testing.assert_allclose(parameters[f"W{layer}"], expected, rtol=1e-15)
+        np.testing.assert_array_equal(parameters[f"b{layer}"], np.zeros((units, 1)))
