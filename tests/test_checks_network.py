@@ -92,7 +92,7 @@ class TestLabels:
             (np.array([2, 1, 0])[::-1], 3, CATEGORICAL, np.eye(3)),
             ([True, False, True], 2, CATEGORICAL, [[0, 1, 0], [1, 0, 1]]),
             ([0, 0, 0], 1, CATEGORICAL, [[1, 1, 1]]),
-            ([1.0, 1.0, 0.5], 1, CATEGORICAL, [[1, 1, 0.5]]),
+            ([1.0, 1.0, 1.0], 1, CATEGORICAL, [[1, 1, 1]]),
             ([[0.5, 0, 1], [0.5, 1, 0]], 2, CATEGORICAL, [[0.5, 0, 1], [0.5, 1, 0]]),
         ],
     )
@@ -103,6 +103,31 @@ class TestLabels:
         assert Y.dtype == dtype
         np.testing.assert_array_equal(Y, np.asarray(expected, dtype))
         np.testing.assert_array_equal(value, before)
+
+    @pytest.mark.parametrize("m", [3, 20_000], ids=["few", "many"])
+    @pytest.mark.parametrize(
+        ("column", "message"),
+        [
+            ([0.5, 0.5, 0.01], r"^Y\[:, 1\] sums to 1.01, expected 1 for a softmax"),
+            ([0.0, 0.0, 0.0], r"^Y\[:, 1\] sums to 0, expected 1"),
+            ([1.5, -0.5, 0.0], r"^Y\[0, 1\] is 1.5, expected targets between 0 and 1"),
+            ([0.7, np.nan, 0.3], r"^Y\[1, 1\] is nan, expected targets between 0 and 1"),
+        ],
+        ids=["above", "nothing", "negative", "nan"],
+    )
+    def test_columns_that_are_no_distribution(self, column, message, m):
+        """The gradient AL - Y would not be that of the cost."""
+        Y = np.eye(3)[:, np.arange(m) % 3]
+        assert checks.labels(Y, 3, m, CATEGORICAL, F64).shape == (3, m)
+        Y[:, 1] = column
+        with pytest.raises(ValueError, match=message):
+            checks.labels(Y, 3, m, CATEGORICAL, F64)
+
+    @pytest.mark.parametrize("m", [3, 2_000], ids=["few", "many"])
+    def test_distributions_in_float16(self, m):
+        Y = np.random.default_rng(0).dirichlet(np.ones(10), m).T.astype(np.float16)
+        assert np.any(np.add.reduce(Y.astype(F32)) != 1)
+        assert checks.labels(Y, 10, m, CATEGORICAL, F32).dtype == F32
 
     def test_class_indices_may_be_a_row(self):
         """As the notebooks keep their labels."""

@@ -27,7 +27,6 @@ from .arrays import (
 from .network import (
     PROBABILITY_LOSSES,
     class_weight,
-    distributions,
     hidden_activations,
     hidden_sizes,
     labels,
@@ -56,7 +55,6 @@ __all__ = [
     "class_weight",
     "column_array",
     "columns",
-    "distributions",
     "finite",
     "float_array",
     "float_dtype",

@@ -9,7 +9,16 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import FloatArray, finite, first_bad, float_array, float_dtype, number_array, shape
+from .arrays import (
+    CHUNK,
+    FloatArray,
+    finite,
+    first_bad,
+    float_array,
+    float_dtype,
+    number_array,
+    shape,
+)
 from .settings import choice, real_number, whole_number
 from .wording import element, listed, short
 
@@ -115,8 +124,9 @@ def labels(
     n_y, m : int
         Outputs of the network and examples in X. Nothing is ever broadcast to them.
     loss : str
-        Name of the loss. Cross-entropies take targets between 0 and 1 (soft ones included),
-        other losses any finite number.
+        Name of the loss. Cross-entropies take targets between 0 and 1 (soft ones included), those
+        of the categorical one sum to 1 for each example, up to the rounding of float16: only then
+        is AL - Y its gradient. Other losses take any finite number.
     dtype : float32 or float64
         Precision of the result.
 
@@ -125,7 +135,8 @@ def labels(
     TypeError
         The targets are not real numbers, or class indices are not integers.
     ValueError
-        The shape does not fit, a target is not finite, or out of range for the loss.
+        The shape does not fit, a target is not finite, or out of range for the loss, or those of
+        an example do not sum to 1.
 
     Examples
     --------
@@ -148,12 +159,35 @@ def labels(
     array = float_array(name, given, dtype=dtype, ndim=(1, 2))
     if loss not in PROBABILITY_LOSSES:
         return finite(name, array).reshape(n_y, m)
-    index = first_bad(array, lambda chunk: ~((chunk >= 0) & (chunk <= 1)))  # NaN is neither
+    if not (categorical and _one_of_each(array)):
+        index = first_bad(array, lambda chunk: ~((chunk >= 0) & (chunk <= 1)))  # NaN is neither
+        if index is not None:
+            place, expected = element(name, index), f"targets between 0 and 1 for {loss}"
+            raise ValueError(f"{place} is {array[index]}, expected {expected}")
+        if categorical:
+            _distributions(name, array.reshape(n_y, m))
+    return array.reshape(n_y, m)
+
+
+def _one_of_each(array: FloatArray) -> bool:
+    """Whether columns sum to exactly 1, for sure: few microseconds, as small steps are checked too.
+
+    Where no number is negative, none is larger than the sum then.
+    """
+    if array.ndim != 2 or array.size > CHUNK or np.count_nonzero(array < 0):
+        return False
+    return int(np.count_nonzero(np.add.reduce(array, axis=0) == 1)) == array.shape[1]
+
+
+def _distributions(name: str, targets: FloatArray) -> None:
+    """Raise at the first column that does not sum to 1."""
+    sums = np.add.reduce(targets, axis=0)
+    index = first_bad(sums, lambda chunk: np.abs(chunk - 1) > SUM_TOLERANCE)
     if index is not None:
         raise ValueError(
-            f"{element(name, index)} is {array[index]}, expected targets between 0 and 1 for {loss}"
+            f"{name}[:, {index[0]}] sums to {sums[index]:g}, expected 1 for a softmax: with "
+            'several classes at once, use output_activation="sigmoid"'
         )
-    return array.reshape(n_y, m)
 
 
 def probabilities(name: str, outputs: FloatArray, loss: str) -> None:
@@ -164,33 +198,11 @@ def probabilities(name: str, outputs: FloatArray, loss: str) -> None:
     ...
     ValueError: AL[0, 1] is 1.5, expected probabilities from 0 to 1 for binary_crossentropy
     """
-    if outputs.size == 0 or (outputs.min() >= 0 and outputs.max() <= 1):
-        return
     index = first_bad(outputs, lambda chunk: (chunk < 0) | (chunk > 1))  # NaN is neither
     if index is not None:
         raise ValueError(
             f"{element(name, index)} is {outputs[index]}, expected probabilities from 0 to 1 for "
             f"{loss}"
-        )
-
-
-def distributions(name: str, targets: FloatArray) -> None:
-    """Raise unless every column of the targets sums to 1, up to the rounding of float16.
-
-    Only then is AL - Y the gradient of the categorical cross-entropy: it is AL sum(Y) - Y.
-
-    >>> distributions("Y", np.array([[1.0, 0.5], [0.0, 1.0]]))
-    Traceback (most recent call last):
-    ...
-    ValueError: Y[:, 1] sums to 1.5, expected 1 for a softmax: with several classes at once, use \
-output_activation="sigmoid"
-    """
-    sums = targets.sum(axis=0)
-    index = first_bad(sums, lambda chunk: np.abs(chunk - 1) > SUM_TOLERANCE)
-    if index is not None:
-        raise ValueError(
-            f"{name}[:, {index[0]}] sums to {sums[index]:g}, expected 1 for a softmax: with "
-            'several classes at once, use output_activation="sigmoid"'
         )
 
 
