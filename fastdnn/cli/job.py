@@ -64,10 +64,11 @@ class Job:
             output_activation=output, dtype=options.dtype, seed=options.seed,
             n_threads=options.threads,
         )  # fmt: skip
-        names = dataset.class_names or ()
+        names, columns = dataset.class_names or (), dataset.feature_names or ()
         recipe = Recipe.fitted(
-            X, options.scale, target=options.target,
+            X, options.scale, target=options.target, target_name=dataset.target_name,
             class_names=names if len(names) == n_classes(net) else (),
+            feature_names=columns if len(set(columns)) == len(columns) else (),
         )  # fmt: skip
         mean, scale = np.zeros((n_y, 1)), np.ones((n_y, 1))
         if output == "identity":

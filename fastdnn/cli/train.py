@@ -34,7 +34,7 @@ examples:
   fastdnn train prices.csv --target price --task regression
 
 Features are standardised unless all numbers lie within -1 ... 1; pixels of uint8 are divided by
-255. The model file remembers this and the names of the classes, for predict and evaluate.
+255. The model file remembers this and the names of features and classes, for predict and evaluate.
 Large .npy and HDF5 files are read block by block, and need not fit into memory.
 """
 
