@@ -182,6 +182,7 @@ MISUSES = {
     "identity for classes": ("train a.csv --output identity", "use --task regression"),
     "softmax for numbers": ("train wide.csv --output softmax", "use --task classification"),
     "sigmoid for three": ("train three.csv --output sigmoid", "for two classes, three has 3"),
+    "unknown picture": ("profile --plot a.xyz", "error: --plot a.xyz ends in '.xyz', expected one"),
     "export": ("export net.npz net.pt", "net.pt ends in '.pt', expected .onnx or .npz"),
     "export onto itself": ("export net.npz net.npz", "net.npz is the model itself"),
 }
