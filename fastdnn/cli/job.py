@@ -209,8 +209,14 @@ def _hold_out(
 ) -> tuple[Examples, NDArray[Any], Pair]:
     """X and y without a share of the examples, and that share; of each class alike."""
     stratify = y.ndim == 1 and y.dtype.kind == "i"
+    m = X.shape[1]
+    if not 0 < round(m * share) < m:
+        raise ValueError(
+            f"{option} {share:g} of {m} examples is {round(m * share)}, expected 1 to {m - 1}"
+        )
     try:
         X, X_held, y, y_held = train_test_split(X, y, share, seed, stratify=stratify)
     except ValueError as error:
-        raise ValueError(f"{option} {share:g}: {error}") from error
+        # What follows is an argument of the function, which the command has not.
+        raise ValueError(f"{option} {share:g}: {str(error).partition(';')[0]}") from error
     return X, y, (X_held, y_held)

@@ -159,13 +159,15 @@ def load_dataset(
         kind do not have.
     ImportError
         If h5py is needed and missing.
-    FileNotFoundError
-        If there is no such file.
+    FileNotFoundError, IsADirectoryError
+        If there is no such file, or it is a folder.
     """
     path = Path(path)
     checks.choice("layout", layout, ("auto", "rows", "columns"))
     checks.choice("task", task, ("auto", "classification", "regression"))
     suffix = path.suffix.lower()
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, expected a file")
     if suffix not in (*TABLES, *_ARRAYS):
         known = ", ".join((*_ARRAYS, *TABLES))
         raise ValueError(f"{path} ends in {suffix!r}, expected one of {known}")
@@ -278,7 +280,8 @@ def _orient(
         return "columns", y
     raise ValueError(
         f"{path}: the examples have shape {shape} and the labels {y.shape}, "
-        f"which do not agree about the number of examples (layout={layout!r})"
+        "which do not agree about the number of examples"
+        + ("" if layout == "auto" else f" (layout={layout!r})")
     )
 
 
