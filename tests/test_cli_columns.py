@@ -120,6 +120,10 @@ def test_tables_without_a_header_are_read_by_position(run, tmp_path, table):
     assert "accuracy 1 " in run("evaluate", "model.npz", "known.csv").out
     (tmp_path / "wide.csv").write_text("1,2,3,4,5\n")
     assert "wide.csv has 5 features an example, the" in run("predict", "model.npz", "wide.csv").err
+    (tmp_path / "bad.csv").write_text("1,2,3,rose\nx,2,3,rose\n")
+    message = "line 2, 'column 0' is 'x', expected a finite number"
+    assert f"{message}\n" in run("predict", "model.npz", "bad.csv").err  # which has no --target
+    assert f"{message}; if these are the labels, give 0 as target\n" in run("train", "bad.csv").err
     run(*quickly("flowers.csv", "--target", "species"))
     message = "known.csv has 4 features an example, the model takes 3, and none called 'species'\n"
     assert message in run("predict", "model.npz", "known.csv").err

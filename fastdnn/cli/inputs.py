@@ -114,7 +114,7 @@ class Columns:
         if self.features is not None:
             reading["columns"] = self.features
         elif self.label in self.first or (count == n_x + 1 and not isinstance(self.label, str)):
-            reading = {"target": self.label}
+            reading = {"target": -1 if self.label is None else self.label}
         elif self.first and count != n_x:
             labels = f", and none called {self.label!r}" if isinstance(self.label, str) else ""
             raise ValueError(f"{_other_features(name, count, n_x)}{labels}")

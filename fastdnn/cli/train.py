@@ -30,6 +30,7 @@ examples:
   fastdnn train digits
   fastdnn train digits --layers 256 --optimizer momentum --learning-rate 0.05 --epochs 100
   fastdnn train iris.csv --target species --epochs 200 --out iris.npz
+  fastdnn train mnist.csv --target 0                       the label is the first column
   fastdnn train train_catvnoncat.h5 --layers 20,7,5 --test 0 --epochs 200
   fastdnn train prices.csv --target price --task regression
 

@@ -172,16 +172,21 @@ def _parse(
     if len(first) == (column is not None):
         raise ValueError(f"{path} has one column, expected features and a label")
     picked = None if columns is None else _picked(path, first, columns, column)
+    defaulted = labelled and target is None
     guessed = header is None and columns is None
     if guessed:
         # A target given by name can only have come from a header.
         second = head[1][1] if len(head) > 1 else []
-        header = isinstance(target, str) or _is_header(path, first, second, column)
+        hint = ", or give the column of the labels as target" if defaulted else ""
+        header = isinstance(target, str) or _is_header(path, first, second, column, hint)
     if header or picked is not None:
-        table = _read_rows(path, itertools.chain(head[1:], rows), first, column, picked)
+        targets: Sequence[Any] = first if defaulted else ()
+        body = itertools.chain(head[1:], rows)
+        table = _read_rows(path, body, first, column, picked, targets=targets)
         return _named(table, first, column, columns)
-    names = [f"column {i}" for i in range(len(first))]
-    table = _read_rows(path, itertools.chain(head, rows), names, column)
+    names, targets = [f"column {i}" for i in range(len(first))], range(len(first))
+    body = itertools.chain(head, rows)
+    table = _read_rows(path, body, names, column, targets=targets if defaulted else ())
     if guessed and table.labels is not None and _is_numbered(first, column, table.labels.tolist()):
         return _named(Table(table.X[1:], table.labels[1:]), first, column)
     return table
@@ -202,11 +207,17 @@ def _read_rows(
     names: list[str],
     column: int | None,
     picked: list[int] | None = None,
+    *,
+    targets: Sequence[Any] = (),
 ) -> Table:
-    """Numbers and labels of the rows below the header, of columns ``picked`` if not of all."""
+    """Numbers and labels of the rows below the header, of columns ``picked`` if not of all.
+
+    ``targets`` are what would make the label of each column, where nobody has said which it is.
+    """
     values, labels, lines = array("d"), [], array("q")
     kept = [i for i in range(len(names)) if i != column] if picked is None else picked
     features = [names[i] for i in kept]
+    hints = [targets[i] for i in kept] if targets else []
     for line, row in rows:
         if len(row) != len(names):
             raise ValueError(f"{path}: line {line} has {len(row)} cells, expected {len(names)}")
@@ -217,7 +228,7 @@ def _read_rows(
         try:
             values.frombytes(np.array(cells, dtype=np.float64).tobytes())
         except ValueError:
-            _refuse_row(path, line, cells, features)
+            _refuse_row(path, line, cells, features, hints)
         lines.append(line)
     if not lines:
         raise ValueError(f"{path} has no rows below its header")
@@ -266,7 +277,9 @@ def _target_column(path: Path, first: list[str], target: str | int | None) -> in
     return target % len(first)
 
 
-def _is_header(path: Path, first: list[str], second: list[str], column: int | None) -> bool:
+def _is_header(
+    path: Path, first: list[str], second: list[str], column: int | None, hint: str = ""
+) -> bool:
     """Whether the first row names the columns rather than holding the first example."""
     numeric = [is_number(cell) for i, cell in enumerate(first) if i != column]
     if not any(numeric):
@@ -274,7 +287,7 @@ def _is_header(path: Path, first: list[str], second: list[str], column: int | No
     if not all(numeric):
         raise ValueError(
             f"{path}: line 1 mixes names and numbers; say header=True if it names the columns, "
-            "or mend the cell that is not a number"
+            f"or mend the cell that is not a number{hint}"
         )
     # Columns named by numbers: only the label column can tell, if its cells are numbers.
     return (
@@ -309,14 +322,19 @@ def is_number(cell: str) -> bool:
     return True
 
 
-def _refuse_row(path: Path, line: int, row: list[str], features: list[str]) -> NoReturn:
+def _refuse_row(
+    path: Path, line: int, row: list[str], features: list[str], hints: Sequence[Any] = ()
+) -> NoReturn:
     """Raise for the first cell, of the features of a row, that is not a finite number."""
-    name, cell = next(
-        (name, cell)
-        for name, cell in zip(features, row, strict=True)
+    index, cell = next(
+        (i, cell)
+        for i, cell in enumerate(row)
         if not (is_number(cell) and math.isfinite(float(cell)))
     )
-    raise ValueError(f"{path}: line {line}, {name!r} is {cell!r}, expected a finite number")
+    problem = f"{path}: line {line}, {features[index]!r} is {cell!r}, expected a finite number"
+    if hints and cell.strip() and not is_number(cell):
+        problem += f"; if these are the labels, give {hints[index]!r} as target"
+    raise ValueError(problem)
 
 
 def typed(labels: list[str]) -> NDArray[Any]:
