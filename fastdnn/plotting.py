@@ -18,6 +18,8 @@ FASTDNN, BASELINE, ACCENT, MUTED = "#0b6e4f", "#8d99ae", "#d1495b", "#dddddd"
 
 DOTS_PER_INCH = 150
 
+MISSING = "matplotlib is missing: pip install 'fastdnn[plot]'"
+
 # A range of costs larger than this has powers of ten enough to be read by.
 LABELLED_POWERS = 1e4
 
@@ -67,7 +69,7 @@ def new_figure(
     try:
         matplotlib: Any = importlib.import_module(module)
     except ImportError as error:
-        raise ImportError("matplotlib is missing: pip install 'fastdnn[plot]'") from error
+        raise ImportError(MISSING) from error
     make = matplotlib.figure if screen else matplotlib.Figure
     figure = make(figsize=(size[0] * columns, size[1]), layout="constrained")
     axes = list(figure.subplots(1, columns, squeeze=False)[0])
@@ -78,15 +80,43 @@ def new_figure(
     return figure, axes
 
 
+def picture_format(path: str | os.PathLike[str]) -> str:
+    """The format that the ending of a picture's name says: ahead of what is long to draw.
+
+    Raises
+    ------
+    ValueError
+        If matplotlib cannot write it.
+    ImportError
+        If matplotlib is missing.
+    """
+    try:
+        backends: Any = importlib.import_module("matplotlib.backend_bases")
+    except ImportError as error:
+        raise ImportError(MISSING) from error
+    suffix = Path(path).suffix
+    known = backends.FigureCanvasBase.get_supported_filetypes()
+    name = suffix[1:].lower() or "png"
+    if name not in known:
+        endings = ", ".join(f".{ending}" for ending in sorted(known))
+        raise ValueError(f"{os.fspath(path)} ends in {suffix!r}, expected one of {endings}")
+    return name
+
+
 def save_figure(figure: Any, path: str | os.PathLike[str] | IO[bytes]) -> None:
     """Write a figure: to a file in the format its ending names, or to an open file as PNG.
 
     The picture is drawn before the file is opened, so an error leaves no broken file.
+
+    Raises
+    ------
+    ValueError
+        If the name ends in no format of a picture.
     """
     drawn = BytesIO()
     if isinstance(path, str | os.PathLike):
         target = Path(path)
-        figure.savefig(drawn, dpi=DOTS_PER_INCH, format=target.suffix[1:] or "png")
+        figure.savefig(drawn, dpi=DOTS_PER_INCH, format=picture_format(target))
         target.write_bytes(drawn.getvalue())
     else:
         figure.savefig(drawn, dpi=DOTS_PER_INCH, format="png")
@@ -112,7 +142,7 @@ def plot_history(history: Curves, path: str | os.PathLike[str] | IO[bytes] | Non
     Raises
     ------
     ValueError
-        If no epoch was completed.
+        If no epoch was completed, or the name of the file ends in no format of a picture.
     ImportError
         If matplotlib is missing.
 

@@ -90,8 +90,15 @@ FAILURES = {
     "no such file": ("train no.csv", "no.csv: no such file"),
     "unknown ending": ("train a.xls", "a.xls ends in '.xls'"),
     "no such column": ("train a.csv --target price", "no column 'price'; its columns are x, y"),
+    "a folder": ("train .", "error: . is a folder, expected a file\n"),
+    "a folder of examples": ("predict net.npz .", "error: . is a folder, expected a file\n"),
+    "classes of one": ("train single.csv", "--test 0.2: no class has two examples to divide\n"),
+    "short labels": ("train short.npz", "do not agree about the number of examples\n"),
     "one class": ("train one.csv", "one has only the class '1', expected at least two"),
-    "too few": ("train a.csv --validation 0.01", "--validation 0.01: test_fraction 0.01 of"),
+    "too few": (
+        "train a.csv --validation 0.01",
+        "error: --validation 0.01 of 16 examples is 0, expected",
+    ),
     "no folder": ("train a.csv --out no/m.npz", "no/m.npz: the folder"),
     "no folder of checkpoints": ("train a.csv --checkpoint no/c.npz", "no/c.npz: the folder"),
     "no folder of pictures": ("profile --plot no/a.png", "no/a.png: the folder"),
@@ -119,6 +126,8 @@ def files(tmp_path, rng):
     write_csv(tmp_path / "one.csv", {"x": rng.normal(size=20)}, y=[1] * 20)
     write_csv(tmp_path / "wide.csv", {f"x{i}": [1.0, 2, 3, 4] for i in range(5)})
     write_csv(tmp_path / "large.csv", {"x": rng.normal(size=20)}, y=np.linspace(0.0, 2e200, 20))
+    write_csv(tmp_path / "single.csv", {"x": rng.normal(size=20)}, y=list("abcdefghijklmnopqrst"))
+    np.savez(tmp_path / "short.npz", X=np.zeros((9, 2)), y=np.zeros(4))
     (tmp_path / "a.xls").write_text("?")
     net = fastdnn.DNN([2, 3, 1])
     net.save(tmp_path / "net.npz")
@@ -182,6 +191,7 @@ MISUSES = {
     "identity for classes": ("train a.csv --output identity", "use --task regression"),
     "softmax for numbers": ("train wide.csv --output softmax", "use --task classification"),
     "sigmoid for three": ("train three.csv --output sigmoid", "for two classes, three has 3"),
+    "unknown picture": ("profile --plot a.xyz", "error: --plot a.xyz ends in '.xyz', expected one"),
     "export": ("export net.npz net.pt", "net.pt ends in '.pt', expected .onnx or .npz"),
     "export onto itself": ("export net.npz net.npz", "net.npz is the model itself"),
 }

@@ -142,11 +142,15 @@ def test_numbers_that_overflow_are_refused_with_the_feature(scaling, wrap):
 def test_a_recipe_survives_the_model_file(tmp_path, rng):
     net = fastdnn.DNN([3, 2], output_activation="softmax")
     X = rng.normal(5, 2, (3, 50))
-    recipe = Recipe.fitted(X, "auto", class_names=("a", "b"), target="species")
+    recipe = Recipe.fitted(
+        X, "auto", class_names=("a", "b"), target="species", feature_names=("x", "y", "z"),
+        target_name="kind",
+    )  # fmt: skip
     net.extra = recipe.to_json()
     net.save(tmp_path / "m.npz")
     there = Recipe.of(fastdnn.DNN.load(tmp_path / "m.npz"), "m.npz")
     assert (there.class_names, there.target, there.limits) == (("a", "b"), "species", recipe.limits)
+    assert (there.feature_names, there.target_name) == (("x", "y", "z"), "kind")
     np.testing.assert_array_equal(there.apply(X, np.dtype("f8")), recipe.apply(X, np.dtype("f8")))
     scaled = recipe.apply(X, np.dtype("f4"))
     assert scaled.dtype == np.float32

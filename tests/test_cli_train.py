@@ -68,6 +68,14 @@ def test_a_regression_is_in_the_units_of_the_data(run, tmp_path, rng):
     write_csv(tmp_path / "prices.csv", {"x": x, "noise": rng.normal(size=400)}, price=price)
     result = run(*quickly("prices.csv"), "--task", "regression")
     assert float(re.search(r"held out: .*r2 ([0-9.]+)", result.out)[1]) > 0.9
+    # The costs are in the unit of the prices only where that is said.
+    assert "epochs are of labels standardised: (y - mean) / deviation\n" in result.out
+    assert all(float(cost) < 10 for cost in re.findall(r"^epoch .* cost (\S+)", result.err, re.M))
+    ends = re.findall(r"^(.+): cost (\S+)  r2 \S+  (.*)$", result.out, re.MULTILINE)
+    assert [(what, unit) for what, _, unit in ends] == [
+        ("training", "(of labels in their own unit)"), ("held out", "(of labels in their own unit)")
+    ]  # fmt: skip
+    assert all(float(cost) > 1000 for _, cost, _ in ends)
     run("predict", "model.npz", "prices.csv", "--out", "out.csv")
     header, *values = (tmp_path / "out.csv").read_text().split()
     assert header == "label"
@@ -154,6 +162,19 @@ def test_a_checkpoint_is_gone_on_from(run, tmp_path):
     assert "for 60 epochs" in again.out
     assert "epoch 6/60" not in again.err
     assert (tmp_path / "model.npz").read_bytes() == whole
+
+
+def test_a_training_that_stops_early_says_so(run, tmp_path):
+    X, y = small_npz(tmp_path / "a.npz")
+    np.savez(tmp_path / "a.npz", X=X, y=np.random.default_rng(1).permutation(y))
+    result = run(*quickly("a.npz"), "--early-stopping", "2", "--learning-rate", "0.05")
+    done, best = re.search(
+        r"for (\d+) of 60 epochs, stopped early: the best is epoch (\d+)", result.out
+    ).groups()
+    assert int(done) == int(best) + 2
+    assert "standardised" not in result.out and "unit" not in result.out
+    whole = run(*quickly("a.npz"), "--early-stopping", "0")
+    assert re.search(r"for 60 epochs(, compiling .*)?\n", whole.out)
 
 
 def test_quiet_is_silent(run, tmp_path):

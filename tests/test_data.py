@@ -302,6 +302,20 @@ def test_an_example_that_may_be_a_header(tmp_path, text, options):
     assert "p" in got.class_names
 
 
+def test_columns_of_a_table_by_name(tmp_path):
+    path = write_text(tmp_path / "table.csv", "a,id,y,b\n1,x,0,2\n3,z,1,4\n")
+    got = data.load_dataset(path, columns=["b", "a"], target="y")
+    np.testing.assert_array_equal(got.X, [[2, 4], [1, 3]])
+    np.testing.assert_array_equal(got.y, [0, 1])
+    assert (got.feature_names, got.target_name) == (("b", "a"), "y")
+    got = data.load_dataset(path, columns=("a",), labelled=False)
+    np.testing.assert_array_equal(got.X, [[1, 3]])
+    assert (got.feature_names, got.target_name) == (("a",), None)
+    every = data.load_dataset(write_text(path, "0,1,y\n5,6,p\n7,8,p\n"))
+    assert (every.feature_names, every.target_name) == (("0", "1"), "y")
+    assert data.load_dataset(write_text(path, "5,6,p\n7,8,p\n")).feature_names is None
+
+
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
@@ -314,12 +328,29 @@ def test_an_example_that_may_be_a_header(tmp_path, text, options):
         ("a,b,y\n1,2,0\n\n1,nan,0\n", {}, "line 4, 'b' is 'nan', expected a finite number"),
         ("a,b,y\n1,2,0\n-inf,1,0\n", {}, "line 3, 'a' is '-inf'"),
         ("1,2,0\n1,oops,0\n", {}, "line 2, 'column 1' is 'oops'"),
-        ("y,a\n0,1\n1,oops\n", {"target": "y"}, "line 3, 'a' is 'oops'"),
+        ("y,a\n0,1\n1,oops\n", {"target": "y"}, "line 3, 'a' is 'oops', expected a finite number$"),
+        ("y,a\nup,1\n", {}, "line 2, 'y' is 'up', .*; if these are the labels, give 'y' as target"),
+        ("y,a\nup,1\n", {"labelled": False}, "'y' is 'up', expected a finite number$"),
+        (
+            "1,2,0\nup,2,0\n",
+            {},
+            "'column 0' is 'up', .*; if these are the labels, give 0 as target",
+        ),
+        ("up,2,0\nup,2,0\n", {}, "line 1 mixes .*, or give the column of the labels as target"),
+        ("a,b,y\n?,2,0\n", {"target": 2}, "'a' is '\\?', expected a finite number$"),
+        ("a,b,y\n ,2,0\n", {}, "'a' is ' ', expected a finite number$"),
         ("a,b,y\n1,2,0\n1,2\n", {}, "line 3 has 2 cells, expected 3"),
         ("a,b,y\n1,2,0,4\n", {}, "line 2 has 4 cells, expected 3"),
         ("a,b,y\n1,2,0\n1,2,\n", {}, "line 3 has no label in column 'y'"),
         ("1,?,0\n1,2,0\n", {}, "line 1 mixes names and numbers; say header=True"),
         ("a,b,y\n1,2,0\n", {"target": "z"}, "has no column 'z'; its columns are a, b, y"),
+        ("a,b,y\n1,2,0\n", {"columns": ["b", "c"]}, "has no column 'c'; its columns are a, b, y"),
+        ("a,a,y\n1,2,0\n", {"columns": ["a"]}, "has 2 columns 'a'; its columns are a, a, y"),
+        ("a,b,y\n1,2,0\n", {"columns": ["y"]}, "column 'y' is to be a feature and the label"),
+        ("a,b,y\n1,?,0\n", {"columns": ["y", "b"], "target": "a"}, "line 2, 'b' is '\\?'"),
+        ("a,b,y\n1,2,0\n1,inf,1\n", {"columns": ["b"]}, "line 3, 'b' is 'inf'"),
+        ("a,b,y\n1,2,0\n", {"columns": []}, "columns is \\[\\], expected names of columns"),
+        ("a,b,y\n1,2,0\n", {"columns": "a"}, "columns is 'a', expected names of columns"),
         ("1,2,0\n", {"target": 3}, "has 3 columns, target 3 is not one of them"),
         ("1,2,nan\n1,2,3.5\n", {}, r"y\[0\] is nan"),
         ("1,2,3\n1,2,a\n", {"task": "regression"}, "the labels are strings such as 'a'"),

@@ -62,6 +62,8 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path, arrays, options, message):
         ("a.tsv", {"layout": "columns"}, "layout='columns' is about an array"),
         ("X.npy", {"header": True}, "header=True is about a table"),
         ("a.npz", {"header": False}, "header=False is about a table"),
+        ("X.npy", {"columns": ["x"]}, r"columns=\['x'\] are names in the first line of a table"),
+        ("a.csv", {"columns": ["x"], "header": False}, r"columns=\['x'\] are names"),
     ],
 )
 def test_an_option_that_would_go_unnoticed_is_refused(tmp_path, name, options, message):

@@ -64,7 +64,8 @@ def test_a_single_epoch_is_visible():
 
 @needs_matplotlib
 @pytest.mark.parametrize(
-    ("name", "start"), [("a.png", PNG), ("a", PNG), ("a.svg", b"<?xml"), ("a.pdf", b"%PDF")]
+    ("name", "start"),
+    [("a.png", PNG), ("a", PNG), ("a.svg", b"<?xml"), ("a.PNG", PNG), ("a.pdf", b"%PDF")],
 )
 def test_the_ending_of_the_name_says_the_format(tmp_path, name, start):
     plotting.plot_history(history(), tmp_path / name)
@@ -73,7 +74,8 @@ def test_the_ending_of_the_name_says_the_format(tmp_path, name, start):
 
 @needs_matplotlib
 def test_an_unknown_format_leaves_no_file(tmp_path):
-    with pytest.raises(ValueError, match="xyz"):
+    message = r"a\.xyz ends in '\.xyz', expected one of .*\.pdf, .*\.png, .*\.svg"
+    with pytest.raises(ValueError, match=message):
         plotting.plot_history(history(), tmp_path / "a.xyz")
     assert not list(tmp_path.iterdir())
 

@@ -196,6 +196,17 @@ def test_models_come_back_as_they_were(tmp_path, dtype):
     assert_same(got, parameters)
 
 
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [(np.float32(1), TypeError), ({"b": {1}}, TypeError), ([math.nan], ValueError)],
+)
+def test_an_extra_that_json_cannot_say_is_named(tmp_path, value, error):
+    extra = {"good": [1], "a": value}
+    with pytest.raises(error, match=r"extra\['a'\] is .*, which cannot be written as JSON: "):
+        storage.save_model(tmp_path / "m", CONFIG, make_parameters(CONFIG), extra)
+    assert not os.listdir(tmp_path)
+
+
 def changed(name=None, array=None, **config):
     """A config and parameters, one of which does not fit."""
     parameters = make_parameters()

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from . import options as types
-from .inputs import check_features, load_labelled, targets_of
+from .inputs import check_features, load_known, targets_of
 from .recipe import Recipe
 
 EXAMPLES = """\
@@ -14,6 +14,7 @@ examples:
   fastdnn evaluate model.npz test.csv
   fastdnn evaluate cats.npz test_catvnoncat.h5
 
+Columns of a table are found by the names that they had for `fastdnn train`, as by `predict`.
 A model saved from Python has no names of classes. Labels are numbers for it: quantities, or classes
 counted from 0.
 """
@@ -41,8 +42,8 @@ def run(options: argparse.Namespace) -> int:
     net = types.load_network(options)
     recipe = Recipe.of(net, options.model)
     task = "classification" if recipe.class_names else "regression"  # which reads numbers
-    dataset = load_labelled(
-        options.data, target=options.target or recipe.target, features=options.features, task=task
+    dataset = load_known(
+        options.data, recipe, target=options.target, features=options.features, task=task
     )
     X = dataset.X
     check_features(options.data, X, net)

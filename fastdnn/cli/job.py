@@ -64,10 +64,11 @@ class Job:
             output_activation=output, dtype=options.dtype, seed=options.seed,
             n_threads=options.threads,
         )  # fmt: skip
-        names = dataset.class_names or ()
+        names, columns = dataset.class_names or (), dataset.feature_names or ()
         recipe = Recipe.fitted(
-            X, options.scale, target=options.target,
+            X, options.scale, target=options.target, target_name=dataset.target_name,
             class_names=names if len(names) == n_classes(net) else (),
+            feature_names=columns if len(set(columns)) == len(columns) else (),
         )  # fmt: skip
         mean, scale = np.zeros((n_y, 1)), np.ones((n_y, 1))
         if output == "identity":
@@ -208,8 +209,14 @@ def _hold_out(
 ) -> tuple[Examples, NDArray[Any], Pair]:
     """X and y without a share of the examples, and that share; of each class alike."""
     stratify = y.ndim == 1 and y.dtype.kind == "i"
+    m = X.shape[1]
+    if not 0 < round(m * share) < m:
+        raise ValueError(
+            f"{option} {share:g} of {m} examples is {round(m * share)}, expected 1 to {m - 1}"
+        )
     try:
         X, X_held, y, y_held = train_test_split(X, y, share, seed, stratify=stratify)
     except ValueError as error:
-        raise ValueError(f"{option} {share:g}: {error}") from error
+        # What follows is an argument of the function, which the command has not.
+        raise ValueError(f"{option} {share:g}: {str(error).partition(';')[0]}") from error
     return X, y, (X_held, y_held)

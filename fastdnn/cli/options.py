@@ -81,8 +81,8 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target",
         metavar="NAME",
-        help="the labels: a column's name, else its number, an array's name, or a .npy file "
-        "(default: the last column, or what the arrays are usually called)",
+        help="the labels: a column's name, else its number (0 the first, -1 the last), an array's "
+        "name, or a .npy file (default: the last column, or what the arrays are usually called)",
     )
     parser.add_argument(
         "--features", metavar="NAME", help="the array that holds the examples (.npz, HDF5)"

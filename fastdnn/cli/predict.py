@@ -25,6 +25,8 @@ examples:
   fastdnn predict cats.npz test_catvnoncat.h5 --out cats.csv
 
 The first line of the output names its columns. Labels that the data file holds are not looked at.
+Columns of a table are found by the names that they had for `fastdnn train`, in whatever order.
+Where one of the two tables has no names, they are taken as they stand.
 """
 
 

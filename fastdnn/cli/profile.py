@@ -9,6 +9,7 @@ from typing import Any
 from fastdnn import DNN, profiling
 from fastdnn.data.sources import import_extra
 from fastdnn.kernels.activations import ACTIVATIONS
+from fastdnn.plotting import picture_format
 from fastdnn.storage import atomic_write, check_writable
 
 from . import options as types
@@ -88,6 +89,10 @@ def run(options: argparse.Namespace) -> int:
         check_writable(path)
     if options.plot:
         import_extra("matplotlib", "plot")
+        try:
+            picture_format(options.plot)
+        except ValueError as error:
+            raise types.UsageError(f"--plot {error}") from error
     X, Y = profiling.random_examples(net, options.batch_size)
     found = profiling.profile(net, X, Y, repeats=options.repeats, n_threads=options.threads)
     print(found)

@@ -46,18 +46,23 @@ class Recipe:
         Mean and scale: the input is (X - mean) / scale.
     limits : tuple of float, or None
         Smallest and largest number of the training data, before scaling.
+    feature_names : tuple of str
+        Columns of the training data in the order of the input. Empty where they had no names, or
+        two the same.
+    target_name : str or None
+        What the column of the labels was called there.
     """
 
     class_names: tuple[str, ...] = ()
     target: str | None = None
     scaling: Scaling | None = None
     limits: tuple[float, float] | None = None
+    feature_names: tuple[str, ...] = ()
+    target_name: str | None = None
 
     @classmethod
-    def fitted(
-        cls, X: Examples, scaling: str, *, class_names: tuple[str, ...], target: str | None
-    ) -> Recipe:
-        """The recipe for training data X (n_x, m).
+    def fitted(cls, X: Examples, scaling: str, **named: Any) -> Recipe:
+        """The recipe for training data X (n_x, m), with the attributes ``named``.
 
         ``auto`` standardises the features unless all of them lie within -1 ... 1, as pixels do.
 
@@ -70,7 +75,7 @@ class Recipe:
         limits = found.low, found.high
         small = limits[0] >= -1 and limits[1] <= 1
         if scaling == "none" or (scaling == "auto" and small):
-            return cls(class_names, target, None, limits)
+            return cls(scaling=None, limits=limits, **named)
         overflown = ~np.isfinite(found.squares)
         if overflown.any():
             raise ValueError(
@@ -82,7 +87,7 @@ class Recipe:
         # large numbers where it is one.
         constant = scale <= 1e-7 * np.abs(mean)
         scale[constant] = np.maximum(1.0, 1e-12 * np.abs(mean[constant]))
-        return cls(class_names, target, (mean, scale), limits)
+        return cls(scaling=(mean, scale), limits=limits, **named)
 
     def apply(self, X: Examples, dtype: np.dtype[Any]) -> Examples:
         """The network's input for X (n_x, m): of ``dtype``, an example contiguous.
@@ -150,6 +155,8 @@ class Recipe:
             "mean": None if mean is None else mean.ravel().tolist(),
             "scale": None if scale is None else scale.ravel().tolist(),
             "limits": self.limits and list(self.limits),
+            "feature_names": list(self.feature_names),
+            "target_name": self.target_name,
         }
 
     @classmethod
@@ -162,13 +169,20 @@ class Recipe:
             If it is not one, or is that of another network.
         """
         extra, n_x = net.extra, net.layer_dims[0]
-        names = extra.get("class_names") or []
-        target = extra.get("target")
-        if not (_all(names, str) and (target is None or isinstance(target, str))):
-            raise FileFormatError(path, "its class_names or target are not text")
+        names, columns = extra.get("class_names") or [], extra.get("feature_names") or []
+        targets = {name: extra.get(name) for name in ("target", "target_name")}
+        texts = all(text is None or isinstance(text, str) for text in targets.values())
+        if not (_all(names, str) and _all(columns, str) and texts):
+            raise FileFormatError(
+                path, "its class_names, feature_names, target or target_name are not text"
+            )
         if names and len(names) != n_classes(net):
             raise FileFormatError(
                 path, f"it names {len(names)} classes, the network has {n_classes(net)}"
+            )
+        if columns and not len(set(columns)) == len(columns) == n_x:
+            raise FileFormatError(
+                path, f"its {len(columns)} feature_names are not {n_x} different ones"
             )
         lists = {name: extra.get(name) for name in ("mean", "scale", "limits")}
         lengths = {"mean": n_x, "scale": n_x, "limits": 2}
@@ -185,7 +199,10 @@ class Recipe:
         scaling = None
         if mean is not None:
             scaling = np.array(mean, np.float64)[:, None], np.array(scale, np.float64)[:, None]
-        return cls(tuple(names), target, scaling, limits and (limits[0], limits[1]))
+        return cls(
+            class_names=tuple(names), scaling=scaling, limits=limits and (limits[0], limits[1]),
+            feature_names=tuple(columns), **targets,
+        )  # fmt: skip
 
 
 @dataclass

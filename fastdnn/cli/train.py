@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fastdnn import DivergenceError, plotting
+from fastdnn import DivergenceError, History, plotting
 from fastdnn.compiling import CompileClock
 from fastdnn.data.sources import import_extra
 from fastdnn.kernels import jit
@@ -30,11 +30,12 @@ examples:
   fastdnn train digits
   fastdnn train digits --layers 256 --optimizer momentum --learning-rate 0.05 --epochs 100
   fastdnn train iris.csv --target species --epochs 200 --out iris.npz
+  fastdnn train mnist.csv --target 0                       the label is the first column
   fastdnn train train_catvnoncat.h5 --layers 20,7,5 --test 0 --epochs 200
   fastdnn train prices.csv --target price --task regression
 
 Features are standardised unless all numbers lie within -1 ... 1; pixels of uint8 are divided by
-255. The model file remembers this and the names of the classes, for predict and evaluate.
+255. The model file remembers this and the names of features and classes, for predict and evaluate.
 Large .npy and HDF5 files are read block by block, and need not fit into memory.
 """
 
@@ -197,21 +198,21 @@ def run(options: argparse.Namespace) -> int:
     with CompileClock(None if options.quiet else partial(_announce, options.dtype)) as clock:
         job.warm_up()
     say(f"compiling took {clock.seconds:.1f} s" if clock.seconds else "nothing to compile")
+    standardised = job.net.output_activation == "identity"
+    if standardised:
+        say("the costs of the epochs are of labels standardised: (y - mean) / deviation")
     ended = job.fit(verbose=0 if options.quiet else 1)
     history = job.net.history
     assert history is not None
     if isinstance(ended, DivergenceError) and history.best_epoch is None:
         raise DivergenceError(_diverged(ended, f"{options.out} is not written"))
-    # What the warm-up on few examples did not need is compiled within the training.
-    late = history.compile_seconds
-    more = f", compiling {late:.1f} s more" if late else ""
-    seconds = history.seconds - late
-    say(f"training took {seconds:.2f} s for {history.epochs} epochs{more}")
+    say(_took(history, options.epochs))
     saved = _save(job, options.out, draws=draws)  # before anything that takes long in a large file
     say(f"saved {' and '.join(saved)}")
     for what, pair in {"training": job.train, "held out": job.test}.items():
         if pair:
-            say(f"{what}: {types.described(job.net.evaluate(*pair))}")
+            unit = "  (of labels in their own unit)" if standardised else ""
+            say(f"{what}: {types.described(job.net.evaluate(*pair))}{unit}")
     if ended is None:
         return 0
     if isinstance(ended, DivergenceError):
@@ -226,6 +227,17 @@ def run(options: argparse.Namespace) -> int:
         file=sys.stderr,
     )
     return INTERRUPTED
+
+
+def _took(history: History, epochs: int) -> str:
+    """The time of the training, and how many epochs it had if not all that it might have had."""
+    # What the warm-up on few examples did not need is compiled within the training.
+    late = history.compile_seconds
+    done = f"{history.epochs} of {epochs}" if history.epochs < epochs else str(history.epochs)
+    text = f"training took {history.seconds - late:.2f} s for {done} epochs"
+    if history.stopped_early and history.best_epoch is not None:
+        text += f", stopped early: the best is epoch {history.best_epoch + 1}"
+    return f"{text}, compiling {late:.1f} s more" if late else text
 
 
 def _diverged(error: DivergenceError, left: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,12 +71,16 @@ class Dataset:
     class_names : tuple of str, or None
         Name of each class.
     name : str
+    feature_names, target_name : tuple of str and str, or None
+        Names of the columns, of a table that begins with them.
     """
 
     X: NDArray[Any] | Source
     y: NDArray[Any] | None
     class_names: tuple[str, ...] | None
     name: str
+    feature_names: tuple[str, ...] | None = None
+    target_name: str | None = None
 
     def __repr__(self) -> str:
         n_x, m = self.X.shape
@@ -95,6 +99,7 @@ def load_dataset(
     *,
     target: str | int | os.PathLike[str] | None = None,
     features: str | None = None,
+    columns: Sequence[str] | None = None,
     labelled: bool = True,
     layout: Literal["auto"] | Layout = "auto",
     task: Task = "auto",
@@ -121,6 +126,9 @@ def load_dataset(
     target, features : str, optional
         Where labels and examples stand, see above. Only the arrays of ``.npz`` and HDF5 have
         names that `features` can give.
+    columns : sequence of str, optional
+        Features of a table, by the names in its first line and in this order. By default all
+        columns beside the label.
     labelled : bool
         If False no labels are looked for, and a table consists of features alone.
     layout : {"auto", "rows", "columns"}
@@ -151,31 +159,34 @@ def load_dataset(
         kind do not have.
     ImportError
         If h5py is needed and missing.
-    FileNotFoundError
-        If there is no such file.
+    FileNotFoundError, IsADirectoryError
+        If there is no such file, or it is a folder.
     """
     path = Path(path)
     checks.choice("layout", layout, ("auto", "rows", "columns"))
     checks.choice("task", task, ("auto", "classification", "regression"))
     suffix = path.suffix.lower()
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, expected a file")
     if suffix not in (*TABLES, *_ARRAYS):
         known = ", ".join((*_ARRAYS, *TABLES))
         raise ValueError(f"{path} ends in {suffix!r}, expected one of {known}")
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
-    _check_options(path, suffix, features=features, layout=layout, header=header)
-    names: tuple[str, ...] | None = None
+    _check_options(path, suffix, features=features, columns=columns, layout=layout, header=header)
+    names = feature_names = target_name = None
     if suffix in TABLES:
         if isinstance(target, os.PathLike):
             raise TypeError(f"target is {target!r}, expected the name of a column")
-        table = read_table(path, target=target, labelled=labelled, header=header)
+        table = read_table(path, target=target, labelled=labelled, header=header, columns=columns)
         source: Source = ArraySource(table.X.T)
-        y = table.labels
+        y, feature_names, target_name = table.labels, table.feature_names, table.target_name
     else:
         source, y, names = _ARRAYS[suffix](path, features, target, labelled, layout)
     if y is not None:
         y, names = _labels(path, y, task, names)
-    return Dataset(_examples(path, suffix, source, lazy, dtype), y, names, path.stem)
+    X = _examples(path, suffix, source, lazy, dtype)
+    return Dataset(X, y, names, path.stem, feature_names, target_name)
 
 
 def load_digits_dataset() -> Dataset:
@@ -203,7 +214,7 @@ def load_digits_dataset() -> Dataset:
 
 
 def _check_options(
-    path: Path, suffix: str, *, features: str | None, layout: str, header: bool | None
+    path: Path, suffix: str, *, features: Any, columns: Any, layout: str, header: bool | None
 ) -> None:
     """Raise ValueError for an option that would go unnoticed in a file of that ending."""
     problem = None
@@ -213,6 +224,8 @@ def _check_options(
         problem = f"layout={layout!r} is about an array"
     elif header is not None and suffix not in TABLES:
         problem = f"header={header!r} is about a table ({', '.join(TABLES)})"
+    elif columns is not None and (suffix not in TABLES or header is False):
+        problem = f"columns={columns!r:.60} are names in the first line of a table"
     if problem is not None:
         raise ValueError(f"{problem}, expected none for {path}")
 
@@ -267,7 +280,8 @@ def _orient(
         return "columns", y
     raise ValueError(
         f"{path}: the examples have shape {shape} and the labels {y.shape}, "
-        f"which do not agree about the number of examples (layout={layout!r})"
+        "which do not agree about the number of examples"
+        + ("" if layout == "auto" else f" (layout={layout!r})")
     )
 
 

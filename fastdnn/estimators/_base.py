@@ -79,7 +79,10 @@ class NetworkEstimator(Settings):
             Class labels or a 0/1 indicator of labels; numbers for the regressor.
         sample_weight : array of shape (n_samples,), optional
             An example of weight 2 counts like two; in the score of the share held out as well,
-            but not in `validation_loss_curve_`, which takes all examples alike.
+            but not in `validation_loss_curve_`, which takes all examples alike. Weights are
+            divided by their mean over the training examples; scikit-learn divides the sum over a
+            batch by the weights of that batch instead, so that an example counts more there the
+            lighter the others of its batch are. A batch of all examples makes no difference.
         X_val, y_val : arrays like X and y, optional
             Scored after every epoch, with `validation_loss_curve_` and `validation_scores_` as
             the result; the weights with the best score are in place afterwards. With

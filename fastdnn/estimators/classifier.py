@@ -25,7 +25,8 @@ class DNNClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc]
 
     A faster `sklearn.neural_network.MLPClassifier`, with parameters of the same names and
     meanings: the same ``random_state`` gives the same initial weights, validation split and order
-    of examples, hence the same training up to rounding.
+    of examples, hence the same training up to rounding. Where examples differ in weight, so do the
+    steps of mini-batches: see `fit`.
 
     Parameters
     ----------
@@ -39,8 +40,9 @@ class DNNClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc]
         ``"nesterov"``, ``"rmsprop"`` or ``"adamw"``. There is no ``"lbfgs"``.
     alpha : float
         L2 regularization as in scikit-learn: alpha / (2 n) ||W||^2 is added to the loss of a batch
-        of n examples (n: their sum of weights), hence alpha W / n to its gradient. It is handed
-        to the optimizer as ``weight_decay = alpha / batch_size``, also for an epoch's last
+        of n examples (n: also times the mean weight of the training examples, see `fit`), hence
+        alpha W / n to its gradient. It is handed to the optimizer as
+        ``weight_decay = alpha / batch_size`` (divided by that mean), also for an epoch's last
         smaller batch. With ``"adamw"`` it is the decoupled weight decay itself.
     batch_size : int or "auto"
         ``"auto"`` is ``min(200, n_samples)``.

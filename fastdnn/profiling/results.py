@@ -140,6 +140,8 @@ class Profile:
 
         Raises
         ------
+        ValueError
+            If the name ends in no format of a picture.
         ImportError
             Where matplotlib is not installed, naming the command that installs it.
         """

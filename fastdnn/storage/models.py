@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,7 +34,8 @@ def save_model(
     Raises
     ------
     ValueError, TypeError
-        If the parameters do not fit `config`, so that the file could not be read again.
+        If the parameters do not fit `config`, so that the file could not be read again, or JSON
+        cannot say what `extra` holds.
     OSError
         If the file cannot be written.
 
@@ -48,8 +50,21 @@ def save_model(
     array([[1., 1.]])
     """
     check_parameters(config, parameters)
-    header = {"config": dict(config), "extra": dict(extra or {})}
+    extra = dict(extra or {})
+    _check_extra(extra)
+    header = {"config": dict(config), "extra": extra}
     save_arrays(path, header, parameters, kind="model")
+
+
+def _check_extra(extra: Mapping[str, Any]) -> None:
+    """Raise TypeError or ValueError, naming the entry, for what JSON cannot say."""
+    for name, value in extra.items():
+        try:
+            json.dumps({name: value}, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise type(error)(
+                f"extra[{name!r}] is {value!r:.60}, which cannot be written as JSON: {error}"
+            ) from error
 
 
 def load_model(path: Path) -> tuple[dict[str, Any], Arrays, dict[str, Any]]:
