@@ -176,7 +176,8 @@ def _one_of_each(array: FloatArray) -> bool:
     """
     if array.ndim != 2 or array.size > CHUNK or np.count_nonzero(array < 0):
         return False
-    return int(np.count_nonzero(np.add.reduce(array, axis=0) == 1)) == array.shape[1]
+    ones = int(np.count_nonzero(np.add.reduce(array, axis=0) == 1))
+    return ones == int(array.shape[1])
 
 
 def _distributions(name: str, targets: FloatArray) -> None:
