@@ -191,7 +191,6 @@ MISUSES = {
     "identity for classes": ("train a.csv --output identity", "use --task regression"),
     "softmax for numbers": ("train wide.csv --output softmax", "use --task classification"),
     "sigmoid for three": ("train three.csv --output sigmoid", "for two classes, three has 3"),
-    "unknown picture": ("profile --plot a.xyz", "error: --plot a.xyz ends in '.xyz', expected one"),
     "export": ("export net.npz net.pt", "net.pt ends in '.pt', expected .onnx or .npz"),
     "export onto itself": ("export net.npz net.npz", "net.npz is the model itself"),
 }
@@ -227,6 +226,13 @@ def test_a_missing_extra_is_named_with_its_command(
     result = run(*words.split())
     assert result.status == 1
     assert f"pip install 'fastdnn[{extra}]'" in result.err
+
+
+def test_a_picture_of_unknown_kind_is_refused_before_anything_is_measured(run):
+    pytest.importorskip("matplotlib")
+    result = run("profile", "--plot", "a.xyz")
+    assert (result.status, result.out) == (2, "")
+    assert "error: --plot a.xyz ends in '.xyz', expected one of" in result.err
 
 
 def test_without_matplotlib_there_is_a_model_and_no_picture(run, tmp_path, monkeypatch):
