@@ -135,7 +135,7 @@ class Engine:
     ) -> None:
         """Have the kernel ready that trains ``steps`` steps of ``examples`` examples in a call.
 
-        It takes up to half a minute the very first time, then the time to read it from the disk.
+        It takes up to twenty seconds the very first time, then the time to read it from the disk.
         """
         nothing = np.zeros(0, self.dtype)
         empty = Matrix(nothing, 0, 0, 0, 0)

@@ -89,7 +89,7 @@ def compiled_functions(source):
 
 
 def test_the_rules_have_something_to_hold_for():
-    assert {"kernel", "parallel_kernel", "routine", "stage", "standalone"} == DECORATORS
+    assert {"kernel", "parallel_kernel", "routine", "standalone"} == DECORATORS
     assert len(FILES) > 40 and len(KERNELS) > 10
     assert sum(len(compiled_functions(tree(name))) for name in KERNELS) > 50
 

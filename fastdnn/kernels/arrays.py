@@ -26,7 +26,7 @@ from .activations import (
     softmax_backward_columns,
     softmax_columns,
 )
-from .jit import kernel, routine, stage
+from .jit import kernel, routine
 from .losses import cost1
 from .simd import (
     absolute,
@@ -89,7 +89,7 @@ def notebook_error1(a, y, s, tiny, rounding):
     return select(absolute(a - s) <= s * rounding, error, dZ)
 
 
-@stage
+@routine
 def _pieces(member, team, count):
     """This member's range of ``count`` elements, in whole pieces."""
     first, end = share(member, team, (count + PIECE - 1) // PIECE)
@@ -143,7 +143,7 @@ def backward(member, counters, team, dZ, dA, Z, code, slope):
         store_up_to(at(p, i), backward_from_z1(code, d, z, slope), end - i)
 
 
-@stage
+@routine
 def _columns(member, team, lane, columns):
     """This member's range of columns, in whole vectors."""
     first, end = share(member, team, (columns + lane - 1) // lane)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from .activations import SOFTMAX, softmax_columns
 from .dropout import mask_key
-from .jit import routine, stage
+from .jit import routine
 from .linear import ACTIVATE, BACKWARD, PLAIN, multiply_panels
 from .losses import output_error
 from .microkernels import SET, SET_BIAS
@@ -19,7 +19,7 @@ from .packing import (
     transpose_panel,
     transpose_units,
 )
-from .simd import at, out_of_line, pointer, put
+from .simd import at, in_line, out_of_line, pointer, put
 from .tables import (
     CODE,
     ERROR,
@@ -68,9 +68,10 @@ def load_panel(work, shape, layers, x, y, sample_weights, order, first, panel):
     _load_targets(work, shape, layers, y, sample_weights, order, first, panel)
 
 
-@stage
+@routine
 def _load_input(work, shape, layers, x, order, first, panel):
     """One panel of X, as a panel of examples and in the panels of units."""
+    in_line()
     width = shape[WIDTH]
     rows = layers[0, N_IN]
     columns = min(width, shape[EXAMPLES] - panel * width)
@@ -85,7 +86,7 @@ def _load_input(work, shape, layers, x, order, first, panel):
     keep_for_weights(work, shape, layers, 0, target, 0, rows, panel)
 
 
-@stage
+@routine
 def spread_examples(work, shape, layers, x, order, first, panel, unit, units):
     """Units of one panel of X whose examples are contiguous, into the panels of units.
 
@@ -103,9 +104,10 @@ def spread_examples(work, shape, layers, x, order, first, panel, unit, units):
                        pointer(x, example * shape[X_COLUMN] + unit), units)  # fmt: skip
 
 
-@stage
+@routine
 def _load_targets(work, shape, layers, y, sample_weights, order, first, panel):
     """One panel of Y, and of the weights of its examples."""
+    in_line()
     width = shape[WIDTH]
     rows = layers[shape[LAYERS] - 1, N_OUT]
     columns = min(width, shape[EXAMPLES] - panel * width)
@@ -120,7 +122,7 @@ def _load_targets(work, shape, layers, y, sample_weights, order, first, panel):
             put(target, j, sample_weights[example])
 
 
-@stage
+@routine
 def keep_for_weights(work, shape, layers, layer, values, unit, units, slot):
     """Transpose units of one panel of a layer's input into the panels of units that dW reads.
 
@@ -135,7 +137,7 @@ def keep_for_weights(work, shape, layers, layer, values, unit, units, slot):
                     slot * width)  # fmt: skip
 
 
-@stage
+@routine
 def forward_rows(
     work, parameters, shape, layers, layer, row, row_end, source, target, panels, key, first_panel
 ):  # fmt: skip
@@ -144,6 +146,7 @@ def forward_rows(
     From ``panels`` panels of the input at ``source`` to those of the output at ``target``; the
     first of them is panel ``first_panel`` of the batch.
     """
+    in_line()
     n_in, n_out, code = layers[layer, N_IN], layers[layer, N_OUT], layers[layer, CODE]
     stride = layers[layer, OUTPUT_PANEL]
     out = pointer(work, layers[layer, OUTPUT] + target * stride)
@@ -158,7 +161,7 @@ def forward_rows(
     )  # fmt: skip
 
 
-@stage
+@routine
 def softmax_panels(work, shape, layers, layer, target, panels):
     """The output of a layer with softmax, whose units depend on one another; else nothing."""
     width, n_out = shape[WIDTH], layers[layer, N_OUT]

@@ -22,7 +22,7 @@ from __future__ import annotations
 import numpy as np
 
 from .activations import activate1
-from .jit import kernel, routine, stage
+from .jit import kernel, routine
 from .linear import K_BLOCK
 from .microkernels import (
     ADD,
@@ -115,7 +115,7 @@ def _next(counters, kind, phase, member, team, count, piece):
     return piece + 1 if piece + 1 < count else -1
 
 
-@stage
+@routine
 def _pack_panels(
     member, counters, team, phase, packed, right, right_k, right_column, panels, columns, depth,
     slot, square,
@@ -142,7 +142,7 @@ def _pack_panels(
     return count
 
 
-@stage
+@routine
 def _pack_left(
     member, counters, team, packed, left, left_row, left_k, rows, k_count, height, square
 ):
@@ -157,7 +157,7 @@ def _pack_left(
     return LEFT_PIECES
 
 
-@stage
+@routine
 def _block(
     micro_kernel, out, values, left, left_row, left_k, packed_left, packs_left,
     right, right_k, packed_right, packed_from, bias, first_mode, scale, code,
@@ -207,7 +207,7 @@ def _block(
                 i += tiles * high
 
 
-@stage
+@routine
 def _tile_products(
     member, counters, team, micro_kernel, out, values, left, left_row, left_k, packed_left,
     packs_left, right, right_k, right_column, packed_right, packs_right, bias, first_mode, scale,
@@ -311,7 +311,7 @@ def dot_lines(out, out_stride, lines, line_stride, count, line, k_count, scale):
     put(out, min(3, count - 1) * out_stride, t3 * scale)
 
 
-@stage
+@routine
 def _dot_products(
     member, team, out, values, left, left_row, right, right_column, bias, first_mode, scale, code,
     m, n, k_count,
@@ -378,7 +378,7 @@ def _add_rows(sums, stride, rows, left, left_row, left_k, right, right_k, column
                 store(at(to, j), fma(x, a, load(at(to, j))))
 
 
-@stage
+@routine
 def _sums_of_rows(
     member, team, out, values, left, left_row, left_k, right, right_k, bias, first_mode, scale,
     code, m, n, k_count, sums,

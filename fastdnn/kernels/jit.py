@@ -1,11 +1,9 @@
 """The one place that spells a Numba flag, and the policy of the compilation cache.
 
-Five decorators, by what a function is for:
+Four decorators, by what a function is for:
 
 ``routine``
-    a formula or a loop that other kernels call.
-``stage``
-    a named part of one large kernel.
+    a formula or a loop that other kernels call; becomes a part of them (``linking``).
 ``standalone``
     a routine that is compiled once, cached on disk, and called through its address.
 ``kernel``
@@ -39,6 +37,8 @@ import numpy as np
 from numba.core import config, types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
+from .linking import RoutineCompiler
+
 __all__ = [
     "cache_entries",
     "cache_path",
@@ -46,7 +46,6 @@ __all__ = [
     "kernel",
     "parallel_kernel",
     "routine",
-    "stage",
     "standalone",
 ]
 
@@ -147,38 +146,34 @@ def _silent(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _by_type(dispatcher: Any) -> Any:
-    """Compile once for each type of argument, not for each constant that stands in a call."""
+def routine(function: Callable[..., Any]) -> Any:
+    """Compile ``function`` for callers in compiled code; LLVM inlines the small ones.
+
+    Once for each type of argument, not for each constant that stands in a call. Python can call it,
+    too, and has a version of its own then: what compiled callers link has no entry for Python.
+    """
+    dispatcher = numba.njit(no_cfunc_wrapper=True, **_FLAGS)(function)
     if config.DISABLE_JIT:
         return dispatcher
-    template_for = dispatcher.get_call_template
+
+    @functools.cache
+    def linked() -> Any:
+        flags = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, **_FLAGS}
+        return numba.njit(pipeline_class=RoutineCompiler, **flags)(function)
 
     def get_call_template(args: Any, kws: Any) -> Any:
         plain = {name: types.unliteral(value) for name, value in kws.items()}
-        return template_for([types.unliteral(value) for value in args], plain)
+        return linked().get_call_template([types.unliteral(value) for value in args], plain)
 
     dispatcher.get_call_template = get_call_template
+    dispatcher.get_overload = lambda signature: linked().get_overload(signature)
     return dispatcher
-
-
-def routine(function: Callable[..., Any]) -> Any:
-    """Compile ``function`` for callers in compiled code; LLVM inlines the small ones."""
-    return _by_type(numba.njit(no_cfunc_wrapper=True, **_FLAGS)(function))
-
-
-def stage(function: Callable[..., Any]) -> Any:
-    """Make ``function`` part of its one or two callers before they are compiled.
-
-    A routine's machine code is generated again for each level of calls above it; a stage adds no
-    level, which halves the time to compile a training step.
-    """
-    return numba.njit(inline="always", **_FLAGS)(function)
 
 
 def standalone(function: Callable[..., Any]) -> Any:
     """Compile ``function`` for callers that know its address (``Dispatcher.compile`` first).
 
-    The machine code of a large routine would else be generated again in each of its callers.
+    The machine code of a large routine would else be generated again in each of the kernels.
     """
     if config.DISABLE_JIT:
         return function

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from .activations import RELU, activate_run, backward_run
 from .dropout import drop_run
-from .jit import routine, stage
+from .jit import routine
 from .microkernels import ADD, SET_BIAS_RELU, SET_RELU_BACKWARD, multiply_tiles, tile_height
-from .simd import at, out_of_line
+from .simd import at, in_line, out_of_line
 from .target import TARGET
 
 # What to do with a finished tile.
@@ -90,9 +90,10 @@ def multiply_panels(
                                 key, keep, position)  # fmt: skip
 
 
-@stage
+@routine
 def _finish_run(run, size, epilogue, code, values, key, keep, position):
     """What follows the product, for a finished tile that starts at ``position`` of the mask."""
+    in_line()
     if epilogue == ACTIVATE:
         activate_run(code, run, run, size)
     if keep:

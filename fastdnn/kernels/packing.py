@@ -9,12 +9,13 @@ with fewer examples the last one again (``examples.spread_examples``).
 
 from __future__ import annotations
 
-from .jit import routine, stage
+from .jit import routine
 from .linear import K_BLOCK
 from .microkernels import tile_height
 from .simd import (
     at,
     get,
+    in_line,
     lanes,
     load,
     load_up_to,
@@ -73,11 +74,12 @@ def pack_strided(panel, source, row_stride, column_stride, rows, columns, width)
                 put(panel, i * width + j, 0.0)
 
 
-@stage
+@routine
 def pack_columns(
     panel, source, row_stride, column_stride, ordered, order, first, rows, columns, width
 ):  # fmt: skip
     """A panel from ``columns`` columns of a matrix, from ``first`` on (in ``order``)."""
+    in_line()
     if ordered:
         pack_gather(panel, source, row_stride, column_stride, order, first, rows, columns, width)
     elif column_stride == 1:
@@ -149,7 +151,7 @@ _SHORT_PART = 1024
 _LINE_VECTORS = max(1, 64 // TARGET.vector_bytes)
 
 
-@stage
+@routine
 def _transpose_block(to, width, source, stride, present, k_count, square):
     """One block of lines that are contiguous along k, by squares of lanes x lanes."""
     lane = lanes(to)
@@ -166,7 +168,7 @@ def _transpose_block(to, width, source, stride, present, k_count, square):
             transpose_square(at(to, k * width + j), width, corner, corner_stride)
 
 
-@stage
+@routine
 def _copy_row(to, distance, width, row, count, columns):
     """One k of all panels, where neighbouring columns are neighbours in memory.
 

@@ -15,9 +15,9 @@ from __future__ import annotations
 import math
 
 from .examples import backward_units, costs_and_errors, forward_units, load_panel
-from .jit import kernel, routine, stage
+from .jit import kernel, routine
 from .packing import pack_weights
-from .simd import out_of_line, pointer
+from .simd import in_line, out_of_line, pointer
 from .slabs import activate_slabs, multiply_slabs
 from .tables import (
     CHUNKS,
@@ -106,7 +106,7 @@ def _first_layer(
     return goal + count
 
 
-@stage
+@routine
 def _examples(
     member, counters, team, goal, phase, shape, layers, parameters, work, partial_costs,
     x, y, sample_weights, order, start, mask_step,
@@ -115,6 +115,7 @@ def _examples(
 
     Panels are loaded here where ``start`` is not -1.
     """
+    in_line()
     width, group, pieces = shape[WIDTH], shape[GROUP], shape[PIECES]
     piece = claim(counters, PANEL_PIECES, phase, member, team, pieces)
     while piece >= 0:

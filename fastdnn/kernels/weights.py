@@ -11,12 +11,13 @@ import math
 
 import numpy as np
 
-from .jit import routine, stage
+from .jit import routine
 from .microkernels import ADD, SET, multiply_tiles, tile_height, tile_vectors
 from .simd import (
     at,
     fma,
     get,
+    in_line,
     lanes,
     load,
     load_up_to,
@@ -239,13 +240,14 @@ def _sum_chunks(target, target_stride, source, stride, rows, columns, chunks, ch
             store_up_to(at(target, i * target_stride + j), total, left)
 
 
-@stage
+@routine
 def _block_gradient(work, shape, layers, block, scratch):
     """dW of one block of weights over all examples into ``scratch``, db of its rows behind it.
 
     Rows are whole panels of units apart. Biases go with the block that holds the column of ones,
     or with the first of their rows.
     """
+    in_line()
     layer = block[BLOCK_LAYER]
     n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
     unit_width, width = shape[UNIT_WIDTH], shape[WIDTH]
@@ -277,7 +279,7 @@ def _block_gradient(work, shape, layers, block, scratch):
         _gather_column(biases, at(scratch, n_in - first * unit_width), stride, row_end - row)
 
 
-@stage
+@routine
 def _weights_block(
     work, parameters, state, shape, layers, block, coefficients, scratch, collected, factor,
     measures,
@@ -288,6 +290,7 @@ def _weights_block(
     second one, ``collected``, applies it scaled by ``factor``. Returns (all updated parameters are
     finite, sum of squares of a stored gradient or, if it ``measures``, of the updated weights).
     """
+    in_line()
     layer = block[BLOCK_LAYER]
     n_in = layers[layer, N_IN]
     unit_width, size = shape[UNIT_WIDTH], shape[STATE_SIZE]
@@ -352,7 +355,7 @@ def sum_squares(block_squares, row):
     return total
 
 
-@stage
+@routine
 def update_weights(
     member, counters, team, goal, phase, work, parameters, state, shape, layers, blocks,
     block_squares, coefficients, scratch, clip_norm, mark, multiplies, measures,
@@ -364,6 +367,7 @@ def update_weights(
     step's ``mark`` is left in ``counters[FAILURES]``. ``block_squares[0]`` serves the clipping;
     ``block_squares[1]`` are the squares of each block's new weights, where that is asked for.
     """
+    in_line()
     factor, count, first_blocks = 1.0, blocks.shape[0], shape[FIRST_LAYER_BLOCKS]
     for passing in range(2 if shape[CLIP] else 1):
         collected = passing == 1
