@@ -116,13 +116,40 @@ def test_rounds(dtype):
     assert planned(50, 8 * width, gemm.K_RUN - 1, dtype).depth == gemm.K_RUN - 1
     assert planned(rows - 1, 8 * width, k, dtype, alone=True).depth == gemm.K_RUN
     most = products.ROUND_BYTES // run_bytes
-    assert planned(gemm.FEW + 1, 8 * width, k, dtype).depth == most // 8 * gemm.K_RUN
+    assert planned(gemm.FEW + 1, 32 * width, k, dtype).depth == most // 32 * gemm.K_RUN
     for panels in (most - 1, most, most + 1, 2 * most):
         how = planned(500, panels * width, k, dtype)
         assert how.held == (panels if panels <= most else most // how.group * how.group)
         assert planned(500, panels * width, k, dtype, alone=True).held == min(panels, most)
         near = planned(10, panels * width, k, dtype, alone=True)
         assert near.held == min(panels, products.NEAR_BYTES // run_bytes)
+
+
+@each_dtype
+def test_a_large_right_operand_is_read_by_whole_blocks(dtype):
+    """Rather fewer k in a round than fewer rows in a piece, each of which would read all of it."""
+    itemsize, width = np.dtype(dtype).itemsize, gemm.panel_width(np.dtype(dtype))
+    m, n = 20, 4 * width
+    k = products.STREAMED_BYTES // (n * itemsize)
+    near, far = planned(m, n, k, dtype), planned(m, n, k + 1, dtype)
+    assert near.depth == k and near.block < m
+    assert far.block == m and far.depth == products.STREAMED_RUNS * gemm.K_RUN
+    assert planned(m, n, 10 * k, dtype).depth > far.depth  # the longest with whole blocks
+    assert planned(m, n, 10 * k, dtype).block == m
+    wide = planned(500, n, 10 * k, dtype)
+    assert wide.block == planned(500, n, 10 * k, dtype, alone=True).block
+
+
+@each_dtype
+@pytest.mark.parametrize(("m", "most"), [(20, products.SHARED_BYTES), (500, products.ROUND_BYTES)])
+def test_rounds_of_one_block_stay_in_the_cache(m, most, dtype):
+    """Where more than one is needed, and no other block reads the panels again."""
+    itemsize, width, k = np.dtype(dtype).itemsize, gemm.panel_width(np.dtype(dtype)), 192
+    panel_bytes = width * k * itemsize
+    panels = products.ROUND_BYTES // panel_bytes
+    assert planned(m, panels * width, k, dtype, rows=False).held == panels
+    held = planned(m, panels * width + 1, k, dtype, rows=False).held
+    assert 0.9 * most < held * panel_bytes <= most
 
 
 @pytest.mark.needs_jit
