@@ -133,7 +133,7 @@ def test_a_large_right_operand_is_read_by_whole_blocks(dtype):
     k = products.STREAMED_BYTES // (n * itemsize)
     near, far = planned(m, n, k, dtype), planned(m, n, k + 1, dtype)
     assert near.depth == k and near.block < m
-    assert far.block == m and far.depth == products.STREAMED_RUNS * gemm.K_RUN
+    assert far.block == m and products.STREAMED_RUNS * gemm.K_RUN <= far.depth < k
     assert planned(m, n, 10 * k, dtype).depth > far.depth  # the longest with whole blocks
     assert planned(m, n, 10 * k, dtype).block == m
     wide = planned(500, n, 10 * k, dtype)
